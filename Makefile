@@ -1,0 +1,42 @@
+# What a person or CI does with a checkout; `make` alone lists it.
+
+CONFIG = config.yaml
+ARGS =
+PY = .venv/bin/python
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup run test lint types check clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+
+setup:  ## install what is missing: nginx with njs, .venv (PYTHON=python3.12 chooses its Python)
+	@scripts/setup
+	@echo "Everything that make run needs is here."
+
+run:  ## serve the demo, after setup where needed (CONFIG=other.yaml); Ctrl-C stops it
+	@scripts/setup
+	@exec $(PY) launcher.py $(CONFIG)
+
+test:  ## run the tests, after setup where needed (ARGS='-k cookie')
+	@scripts/setup --tests
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint:  ## check style and format with ruff
+	@scripts/setup
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+
+types:  ## check types with mypy
+	@scripts/setup
+	@$(PY) -m mypy
+
+check: lint types test  ## all of lint, types and test
+
+clean:  ## remove .venv, caches and what the launcher wrote
+	@for pid in $$(cat run/*.pid 2>/dev/null); do \
+		! kill -0 $$pid 2>/dev/null || { echo "Process $$pid runs from run/; stop it first."; exit 1; }; \
+	done
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist run conf/sticky.conf
+	find . -name __pycache__ -prune -exec rm -rf {} +

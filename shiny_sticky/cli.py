@@ -1,0 +1,136 @@
+"""The command line: ``launcher.py [options] config.yaml``, and the commands beside it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from shiny_sticky import __version__, browse, nginx, settings
+from shiny_sticky.errors import SettingsError, StickyError
+from shiny_sticky.front import Front, check_ports
+from shiny_sticky.incarnation import StartFailed
+from shiny_sticky.output import Output
+from shiny_sticky.rundir import RunDir
+from shiny_sticky.settings import Settings, worker_names
+from shiny_sticky.supervisor import Supervisor
+from shiny_sticky.users import owner_of
+
+COMMANDS = ("run", "browse")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line asks for.
+
+    Args:
+        arguments: without the program's name; default: the process's.
+
+    Returns:
+        The exit code: 0, 1 for the environment, 2 for the settings or the command line.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given or (given[0] not in COMMANDS and given[0] not in ("-h", "--help", "--version")):
+        given = ["run", *given]
+    options = _parser().parse_args(given)
+    try:
+        options.do(options)
+    except StickyError as error:
+        if isinstance(error, StartFailed) and error.traceback:
+            print(error.traceback.rstrip(), file=sys.stderr)
+        print(_with_file(error, options), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _with_file(error: StickyError, options: argparse.Namespace) -> str:
+    """The error's text; mistakes in the settings name the file, also where they were found after reading it."""
+    if isinstance(error, SettingsError):
+        lines = [line if line.startswith("/") else f"{options.config}: {line}" for line in error.mistakes]
+        return "\n".join(lines)
+    return str(error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="launcher.py",
+        description="Serve Shiny apps on sticky workers behind nginx. "
+        "Without a command: launcher.py [run options] [config.yaml]",
+    )
+    parser.add_argument("--version", action="version", version=f"shiny-sticky {__version__}")
+    commands = parser.add_subparsers(metavar="command", required=True)
+
+    run = commands.add_parser("run", help="serve (the default)", description="Serve what config.yaml says.")
+    what = run.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="validate and let nginx check it; start nothing")
+    what.add_argument(
+        "--snippet", action="store_true", help="print what belongs into the http {} of an nginx of your own"
+    )
+    what.add_argument("--schema", action="store_true", help="print the JSON Schema of the settings")
+    what.add_argument("--no-nginx", action="store_true", help="write nginx's configuration, but do not start it")
+    run.set_defaults(do=_run)
+
+    tabs = commands.add_parser("browse", help="open tabs of an app", description="Open tabs of an app.")
+    tabs.add_argument("-n", type=int, default=1, metavar="TABS", help="how many (default: 1)")
+    tabs.add_argument("--app", help="which app, by its name (default: the first)")
+    tabs.set_defaults(do=_browse)
+
+    for command in (run, tabs):
+        command.add_argument(
+            "config", type=Path, nargs="?", default=Path("config.yaml"), help="default: config.yaml"
+        )
+    return parser
+
+
+def _browse(options: argparse.Namespace) -> None:
+    browse.open_tabs(settings.load(options.config), options.app, options.n)
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.schema:
+        print(json.dumps(Settings.model_json_schema(), indent=2))
+        return
+    chosen = settings.load(options.config)
+    program = nginx.find(chosen.nginx.binary)
+    if options.snippet:
+        print(nginx.render(chosen, program, options.config.absolute(), snippet=True), end="")
+    elif options.check:
+        _check(chosen, program, options.config.absolute())
+        print(f"{options.config}: good")
+    else:
+        asyncio.run(_serve(chosen, program, options))
+
+
+def _check(chosen: Settings, program: nginx.Nginx, source: Path) -> None:
+    """Let nginx check the configuration in a folder of its own: run_dir may be in use."""
+    owner_of(chosen)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "tmp").mkdir()
+        there = chosen.model_copy(update={"run_dir": Path(folder)})
+        conf = Path(folder, "sticky.conf")
+        conf.write_text(nginx.render(there, program, source), encoding="utf-8")
+        program.test(conf, Path(folder, "errors.log"))
+
+
+async def _serve(chosen: Settings, program: nginx.Nginx, options: argparse.Namespace) -> None:
+    names = [name for app, its in chosen.apps.items() for name in worker_names(app, its.workers)]
+    output = Output(names)
+    run_dir = RunDir(chosen.run_dir, owner_of(chosen))
+    run_dir.prepare()
+    run_dir.lock()
+    try:
+        conf = chosen.nginx.conf
+        front = Front(program, conf, run_dir.path, lambda line: output.relay("nginx", line))
+        front.find()
+        managed = chosen.nginx.managed and not options.no_nginx
+        if managed:
+            check_ports(chosen.listen, ours=front.members())
+        nginx.write(conf, nginx.render(chosen, program, options.config.absolute()), program, front.errors)
+        folder = options.config.absolute().parent
+        await Supervisor(chosen, folder, run_dir, front if managed else None, output).run()
+    finally:
+        run_dir.unlock()

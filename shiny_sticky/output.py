@@ -1,0 +1,85 @@
+"""What a person sees: life-cycle events, the workers' own lines with their names in front, tables."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+COLOURS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green", "bright_magenta")
+
+
+class _Console(Console):
+    """A console that may go away: a launcher whose terminal or pipe is closed has work to do all the same."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class Output:
+    """Prints to standard output, coloured on a terminal, plain elsewhere.
+
+    Args:
+        names: the workers, so that their lines can be aligned and keep a colour each.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self._console = _Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+        self._width = max((len(name) for name in [*names, "nginx"]), default=0)
+        self._colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+
+    def event(self, text: str, style: str = "bold") -> None:
+        """Say what the launcher does or sees."""
+        self._print(Text(text, style=style))
+
+    def problem(self, text: str) -> None:
+        """Say what has gone wrong."""
+        self.event(text, style="bold red")
+
+    def relay(self, name: str, line: str) -> None:
+        """Print a line of a process's own output, with its name in front."""
+        prefix = Text(f"{name:<{self._width}} | ", style=self._colours.get(name, "dim"))
+        self._print(prefix + Text.from_ansi(line))
+
+    @contextlib.contextmanager
+    def progress(self, text: str) -> Iterator[_Progress]:
+        """Keep a line up to date while a block runs; without a terminal it is printed at the start only."""
+        if not self._console.is_terminal:
+            self.event(text)
+            yield _Progress(None)
+            return
+        with self._console.status(Text(text)) as status:
+            yield _Progress(status)
+
+    def table(self, columns: list[str], rows: list[list[str]]) -> None:
+        """Print a table."""
+        table = Table(box=None, pad_edge=False)
+        for column in columns:
+            table.add_column(column, no_wrap=True, overflow="ignore")
+        for row in rows:
+            table.add_row(*[Text(cell) for cell in row])
+        self._print(table)
+
+    def _print(self, what: Text | Table) -> None:
+        try:
+            self._console.print(what)
+        except OSError:  # the terminal is gone
+            self._console.quiet = True
+
+
+class _Progress:
+    """The line that is kept up to date."""
+
+    def __init__(self, status: object) -> None:
+        self._status = status
+
+    def update(self, text: str) -> None:
+        """Replace the line."""
+        if self._status is not None:
+            self._status.update(Text(text))  # type: ignore[attr-defined]

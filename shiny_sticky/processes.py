@@ -1,0 +1,147 @@
+"""Processes: their output line by line, and the end of those that are not our children."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+
+# A longer line is passed on in pieces.
+LONGEST_LINE = 64 * 1024
+
+
+class LineReader(asyncio.Protocol):
+    """Hands on what is read, line by line.
+
+    Args:
+        on_line: takes each line, without its end.
+
+    Attributes:
+        closed: done when the other end is closed.
+    """
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._rest = b""
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        """Split what came into lines."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._emit(line)
+        if len(self._rest) > LONGEST_LINE:
+            self._emit(self._rest)
+            self._rest = b""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Hand on the last line, if it had no end."""
+        if self._rest:
+            self._emit(self._rest)
+            self._rest = b""
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def _emit(self, line: bytes) -> None:
+        self._on_line(line.rstrip(b"\r").decode(errors="replace"))
+
+
+async def read_lines(descriptor: int, on_line: Callable[[str], None]) -> tuple[asyncio.ReadTransport, LineReader]:
+    """Read a pipe in the background, line by line.
+
+    Args:
+        descriptor: the pipe's reading end; the transport closes it.
+        on_line: takes each line.
+    """
+    loop = asyncio.get_running_loop()
+    return await loop.connect_read_pipe(lambda: LineReader(on_line), os.fdopen(descriptor, "rb", buffering=0))
+
+
+def exists(pid: int) -> bool:
+    """Whether a process with that number runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal; nothing happens if the process is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+async def gone(pid: int) -> None:
+    """Wait until a process, not necessarily a child of ours, has ended."""
+    if not hasattr(os, "pidfd_open"):  # not Linux: nothing tells, so ask
+        while exists(pid):
+            await asyncio.sleep(0.2)
+        return
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+async def end(pid: int, timeout: float) -> None:
+    """Ask a process to end, and kill it if it does not.
+
+    Args:
+        pid: the process.
+        timeout: seconds that it gets.
+    """
+    send(pid, signal.SIGTERM)
+    try:
+        await asyncio.wait_for(gone(pid), timeout)
+    except TimeoutError:
+        send(pid, signal.SIGKILL)
+        await gone(pid)
+
+
+def how_it_ended(code: int) -> str:
+    """An exit code in words; negative ones are signals."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+class Backoff:
+    """How long to wait before a process that failed is started again.
+
+    The first time it is started at once; then after 0.5 s, doubled up to 30 s. After 60 s of good service
+    the count begins anew.
+    """
+
+    FIRST, LONGEST, GOOD_SERVICE = 0.5, 30.0, 60.0
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def delay(self, served: float) -> float:
+        """The seconds to wait now.
+
+        Args:
+            served: seconds for which the process had been ready.
+        """
+        if served >= self.GOOD_SERVICE:
+            self._failures = 0
+        self._failures += 1
+        if self._failures == 1:
+            return 0.0
+        return float(min(self.LONGEST, self.FIRST * 2 ** (self._failures - 2)))

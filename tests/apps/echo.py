@@ -1,0 +1,76 @@
+"""An ASGI app without Shiny that tells who serves, what arrived, and does what the query asks for."""
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+ME = {
+    "worker": os.environ.get("STICKY_WORKER"),
+    "incarnation": os.environ.get("STICKY_INCARNATION"),
+    "pid": os.getpid(),
+}
+print("echo is loaded")
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await answer(scope, receive, send)
+    elif scope["type"] == "websocket":
+        await echo(receive, send)
+
+
+async def answer(scope, receive, send):
+    asked = dict(parse_qsl(scope["query_string"].decode()))
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+
+    if "note" in asked:  # leave a trace that outlives the process
+        with Path(os.environ["NOTES"]).open("a") as notes:
+            notes.write(f"{scope['method']} {asked['note']} {ME['worker']}\n")
+    if "print" in asked:
+        print(asked["print"])
+    if "sleep" in asked:
+        await asyncio.sleep(float(asked["sleep"]))
+    if "die" in asked:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    status = int(asked.get("status", 200))
+    headers = [(b"content-type", b"application/json")]
+    if "redirect" in asked:
+        status, headers = 302, [*headers, (b"location", asked["redirect"].encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    if "chunks" in asked:  # wait for a file between one chunk and the next
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        while not Path(asked["chunks"]).exists():
+            await asyncio.sleep(0.01)
+        await send({"type": "http.response.body", "body": b"second"})
+        return
+    seen = {
+        **ME,
+        "method": scope["method"],
+        "path": scope["path"],
+        "root_path": scope["root_path"],
+        "scheme": scope["scheme"],
+        "client": scope["client"] and scope["client"][0],
+        "headers": {name.decode(): value.decode("latin-1") for name, value in scope["headers"]},
+        "size": len(body),
+        "sha256": hashlib.sha256(body).hexdigest(),
+        "env": os.environ.get("GREETING"),
+        "uid": os.getuid(),
+    }
+    await send({"type": "http.response.body", "body": json.dumps(seen).encode()})
+
+
+async def echo(receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": json.dumps(ME)})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message.get("text")})
