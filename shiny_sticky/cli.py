@@ -122,15 +122,15 @@ async def _serve(chosen: Settings, program: nginx.Nginx, options: argparse.Names
     run_dir = RunDir(chosen.run_dir, owner_of(chosen))
     run_dir.prepare()
     run_dir.lock()
+    front = Front(program, chosen.nginx.conf, run_dir.path, lambda line: output.relay("nginx", line))
+    front.find()
+    managed = chosen.nginx.managed and not options.no_nginx
+    source = options.config.absolute()
     try:
-        conf = chosen.nginx.conf
-        front = Front(program, conf, run_dir.path, lambda line: output.relay("nginx", line))
-        front.find()
-        managed = chosen.nginx.managed and not options.no_nginx
         if managed:
             check_ports(chosen.listen, ours=front.members())
-        nginx.write(conf, nginx.render(chosen, program, options.config.absolute()), program, front.errors)
-        folder = options.config.absolute().parent
-        await Supervisor(chosen, folder, run_dir, front if managed else None, output).run()
+        nginx.write(chosen.nginx.conf, nginx.render(chosen, program, source), program, front.errors)
+        await Supervisor(chosen, source.parent, run_dir, front if managed else None, output).run()
     finally:
+        front.clean()
         run_dir.unlock()

@@ -123,8 +123,9 @@ class Front:
             processes.send(pid, signal.SIGKILL)
 
     def clean(self) -> None:
-        """Remove the pid file that a killed nginx leaves."""
-        (self._run_dir / "nginx.pid").unlink(missing_ok=True)
+        """Remove the pid file that a killed nginx leaves, and the empty one of a check."""
+        if not self.find():
+            (self._run_dir / "nginx.pid").unlink(missing_ok=True)
 
     async def _end_orphans(self) -> None:
         """Let the workers of a killed master close their ports; what they serve they finish."""

@@ -96,7 +96,7 @@ def find(binary: str) -> Nginx:
         oldest = ".".join(map(str, OLDEST_VERSION))
         raise StickyError(f"{path} is nginx {found[1]}; {oldest} is the oldest that works. Newer:\n{INSTALL}")
 
-    folders = re.findall(r"--modules-path=(\S+)", about) + list(MODULE_FOLDERS)
+    folders = re.findall(r"--modules-path=(\S+)", about) or MODULE_FOLDERS
     modules = [f"{folder.rstrip('/')}/ngx_http_js_module.so" for folder in folders]
     module = next((file for file in modules if Path(file).is_file()), None)
     if module is None and not _has_builtin_njs(path):

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 COLOURS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green", "bright_magenta")
@@ -58,15 +57,13 @@ class Output:
             yield _Progress(status)
 
     def table(self, columns: list[str], rows: list[list[str]]) -> None:
-        """Print a table."""
-        table = Table(box=None, pad_edge=False)
-        for column in columns:
-            table.add_column(column, no_wrap=True, overflow="ignore")
-        for row in rows:
-            table.add_row(*[Text(cell) for cell in row])
-        self._print(table)
+        """Print rows below the names of their columns."""
+        widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+        for number, row in enumerate([columns, *rows]):
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self._print(Text(line.rstrip(), style="" if number else "bold"))
 
-    def _print(self, what: Text | Table) -> None:
+    def _print(self, what: Text) -> None:
         try:
             self._console.print(what)
         except OSError:  # the terminal is gone

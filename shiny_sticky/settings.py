@@ -181,7 +181,9 @@ class AppSettings(_Model):
     python: AbsolutePath | None = None
     """Another interpreter (of a virtual environment of its own); it needs shiny and uvicorn only."""
 
-    env: dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]] = Field(default_factory=dict)
+    env: dict[
+        str, Annotated[str, Field(coerce_numbers_to_str=True, json_schema_extra={"type": ["string", "number"]})]
+    ] = Field(default_factory=dict)
     """Environment variables for the workers, on top of the launcher's own."""
 
     max_upload: Annotated[ByteSize, BeforeValidator(_size), Field(ge=1)] = Field(
@@ -241,8 +243,11 @@ class Settings(_Model):
     identity_headers: list[HeaderName] = Field(default_factory=list)
     """Request headers by which a trusted proxy names the user; from anyone else they are removed."""
 
-    nginx: NginxSettings = Field(default_factory=dict, validate_default=True)
-    cookie: CookieSettings = Field(default_factory=dict, validate_default=True)
+    nginx: NginxSettings = Field({}, validate_default=True)
+    """The web server in front."""
+
+    cookie: CookieSettings = Field({}, validate_default=True)
+    """The cookie that names a browser's worker."""
 
     apps: Annotated[dict[AppName, AppSettings], Field(min_length=1)] = Field(
         {"app": {}},

@@ -248,8 +248,6 @@ class Supervisor:
         if nginx is not None:
             nginx.kill()
         await all_ended
-        if nginx is not None:
-            nginx.clean()
         if front:
             self._run_dir.remove_links(keep=set())
 

@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import pytest
+
 from serving import Site
 
 

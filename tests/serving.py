@@ -100,6 +100,7 @@ class Site:
         self.config = self.folder / "config.yaml"
         self.run_dir = self.folder / "run"
         self.conf = self.folder / "conf" / "sticky.conf"
+        self.env = {**os.environ, "SITE": str(self.folder)}  # by which all its processes can be found
         self.launcher: subprocess.Popen | None = None
         self.lines: list[str] = []
         self.groups: set[int] = set()
@@ -119,20 +120,21 @@ class Site:
             stdin=subprocess.DEVNULL,
             timeout=60,
             cwd=self.folder,
+            env=self.env,
             **options,
         )
 
-    def start(self, *arguments: str, env: dict | None = None) -> Site:
+    def start(self, *arguments: str, program: list[str] | None = None) -> Site:
         """Start the launcher, and wait until it serves."""
         self.lines = []
         self.launcher = subprocess.Popen(
-            [sys.executable, str(ROOT / "launcher.py"), *arguments, str(self.config)],
+            [*(program or [sys.executable, str(ROOT / "launcher.py")]), *arguments, str(self.config)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
             cwd=self.folder,
-            env={**os.environ, **(env or {})},
+            env=self.env,
         )
         threading.Thread(target=self._read, args=(self.launcher,), daemon=True).start()
         until(lambda: self.said(r" is at http://") or self.launcher.poll() is not None, "start", 60)
@@ -198,7 +200,7 @@ class Site:
             self.groups.add(self.nginx_pid())
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, ProcessLookupError):
-                mine = str(self.folder) in " ".join([*process.cmdline(), process.cwd()])
+                mine = str(self.folder) in " ".join([*process.cmdline(), process.environ().get("SITE", "")])
                 if (mine or os.getpgid(process.pid) in self.groups) and running(process.pid):
                     found.append(process)
         return [process for process in found if process.pid != os.getpid()]
@@ -208,6 +210,7 @@ class Site:
 
     def __exit__(self, *_: object) -> None:
         if self.launcher is not None and self.launcher.poll() is None:
+            self.launcher.send_signal(signal.SIGCONT)
             self.launcher.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.launcher.wait(15)

@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+
 from serving import ECHO, until
 
 WORKERS = ["app1", "app2", "app3", "app4"]
