@@ -1,0 +1,108 @@
+"""The README is true: its commands run, its tables are complete, its examples are valid."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+import yaml
+
+from serving import ROOT, Site, until
+from shiny_sticky import nginx
+from shiny_sticky.settings import AppSettings, CookieSettings, NginxSettings, Settings
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()]
+
+# CI's own two; .ci/run calls the second, and the launcher's tests are what the first does after the set-up.
+BY_CI = [["make", "run"], ["make", "test"]]
+
+
+def test_every_command_of_the_readme_runs():
+    """In a site whose settings are the shipped ones, but for the port and folders."""
+    site = Site({"app": {"target": str(ROOT / "app" / "app.py"), "workers": 2}}, run_dir="run")
+    with site:
+        site.env["BROWSER"] = "true %s"
+        done = []
+        for command in COMMANDS:
+            match command:
+                case ["make", target]:
+                    listed = subprocess.run(
+                        ["make", "-C", ROOT, "help"], capture_output=True, text=True, check=True
+                    )
+                    assert f"make {target} " in listed.stdout
+                    assert command in BY_CI
+                case ["python", "launcher.py", "config.yaml"]:
+                    site.start()
+                    assert site.ask().status == 200
+                case ["python", "launcher.py", "--no-nginx", "config.yaml"]:
+                    assert site.stop() == 0
+                    site.start("--no-nginx")
+                case ["python", "launcher.py", *arguments]:
+                    ran = site.command(*arguments)
+                    assert ran.returncode == 0, ran.stderr
+                case ["nginx", "-p", "$PWD", "-c", conf]:
+                    program = nginx.find("nginx").path
+                    subprocess.run([program, "-p", site.folder, "-c", conf], check=True, cwd=site.folder)
+                    until(site.nginx_pid, "nginx runs")
+                    assert site.ask().status == 200
+                case _:
+                    pytest.fail(f"no test runs {shlex.join(command)}")
+            done.append(command)
+        assert len(done) >= 7
+
+
+def test_the_table_of_settings_is_complete_and_true():
+    rows = dict(re.findall(r"^\| `([a-z_.<>]+)` \| `([^`]*)` \|", README, re.MULTILINE))
+    defaults = {
+        **{key: field for key, field in Settings.model_fields.items() if key not in ("nginx", "cookie", "apps")},
+        **{f"nginx.{key}": field for key, field in NginxSettings.model_fields.items()},
+        **{f"cookie.{key}": field for key, field in CookieSettings.model_fields.items()},
+        **{f"apps.<name>.{key}": field for key, field in AppSettings.model_fields.items()},
+    }
+    assert list(rows) == list(defaults)
+    for key, field in defaults.items():
+        default = field.get_default(call_default_factory=True)
+        default = default[0] if key == "listen" else str(default) if key.endswith(("dir", "conf")) else default
+        assert yaml.safe_load(rows[key]) == default, key
+
+
+@pytest.mark.parametrize("example", blocks("yaml"))
+def test_the_examples_are_valid_settings(site_of, example):
+    site = site_of()
+    for folder in ("lab", "stock", "app"):
+        (site.folder / folder).mkdir()
+        (site.folder / folder / "app.py").touch()
+    (site.folder / "stock" / "venv" / "bin").mkdir(parents=True)
+    (site.folder / "stock" / "venv" / "bin" / "python").touch(mode=0o755)
+    site.config.write_text(example)
+    checked = site.command("--check", str(site.config))
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_the_messages_explained_are_messages_that_are_given():
+    sources = "".join(file.read_text() for file in (ROOT / "shiny_sticky").glob("*.py"))
+    for fragment in (
+        "unknown key",
+        "did you mean",
+        "There is no nginx",
+        "has no njs",
+        "is in use by",
+        "may be opened by root only",
+        "is in use by a running launcher",
+        "cannot be imported",
+        "is no ASGI app",
+        "did not answer within",
+        "was ended by",
+        "is started again in",
+        "nginx runs already",
+        "nginx and the workers run as root",
+    ):
+        assert fragment in README, fragment
+        assert fragment in sources, fragment
