@@ -24,6 +24,9 @@ import yaml
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 APPS = HERE / "apps"
+# Another nginx to test with: TEST_NGINX=/opt/nginx-1.30/sbin/nginx make test. (The name NGINX means something to
+# nginx itself: sockets that it inherits.)
+NGINX = os.environ.get("TEST_NGINX", "nginx")
 ECHO = str(APPS / "echo.py")
 
 
@@ -95,6 +98,7 @@ class Site:
         self.settings = {
             "listen": f"127.0.0.1:{self.port}",
             **settings,
+            "nginx": {"binary": NGINX, **settings.get("nginx", {})},
             "apps": apps or {"app": {"target": ECHO, "workers": 4}},
         }
         self.config = self.folder / "config.yaml"

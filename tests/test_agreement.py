@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from serving import ECHO, Site, free_port, until
+from serving import ECHO, NGINX, Site, free_port, until
 from shiny_sticky import nginx
 from shiny_sticky.settings import load
 
@@ -58,7 +58,7 @@ def fronts():
     with Site({"app": {"target": ECHO, "workers": len(WORKERS)}}) as site, contextlib.ExitStack() as running:
         (site.run_dir / "tmp").mkdir(parents=True)
         chosen = load(site.config)
-        program = nginx.find("nginx")
+        program = nginx.find(NGINX)
 
         def start(name: str, text: str) -> None:
             conf = site.folder / f"{name}.conf"

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from serving import ROOT, Site, until
+from serving import NGINX, ROOT, Site, until
 from shiny_sticky import nginx
 from shiny_sticky.settings import AppSettings, CookieSettings, NginxSettings, Settings
 
@@ -48,7 +48,7 @@ def test_every_command_of_the_readme_runs():
                     ran = site.command(*arguments)
                     assert ran.returncode == 0, ran.stderr
                 case ["nginx", "-p", "$PWD", "-c", conf]:
-                    program = nginx.find("nginx").path
+                    program = nginx.find(NGINX).path
                     subprocess.run([program, "-p", site.folder, "-c", conf], check=True, cwd=site.folder)
                     until(site.nginx_pid, "nginx runs")
                     assert site.ask().status == 200

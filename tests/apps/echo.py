@@ -56,6 +56,8 @@ async def answer(scope, receive, send):
         **ME,
         "method": scope["method"],
         "path": scope["path"],
+        "raw_path": scope["raw_path"].decode(),
+        "query": scope["query_string"].decode(),
         "root_path": scope["root_path"],
         "scheme": scope["scheme"],
         "client": scope["client"] and scope["client"][0],
