@@ -98,7 +98,7 @@ class Incarnation:
             hand_over(its_output)
             command = [
                 str(app.python or sys.executable),
-                str(resources.path("worker.py")),
+                str(resources.path("worker")),
                 name,
                 f"--target={app.target}",
                 f"--path={app.path}",

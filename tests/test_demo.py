@@ -211,12 +211,12 @@ def test_a_path_without_its_slash_leads_to_the_app(mounted, visitor_of):
 
 
 def test_two_apps_keep_the_same_visitor_with_a_worker_each(site_of, visitor_of):
-    site = site_of({"first": {**DEMO, "workers": 2}, "other": {**DEMO, "workers": 2, "path": "/foo/"}}).start()
+    site = site_of({"app": {**DEMO, "workers": 2}, "other": {**DEMO, "workers": 2, "path": "/foo/"}}).start()
     visitor = visitor_of()
-    first, other = Demo(visitor, site, "first"), Demo(visitor, site, "other")
+    first, other = Demo(visitor, site, "app"), Demo(visitor, site, "other")
     first.stays()
     other.stays()
-    assert first.worker in ("first1", "first2")
+    assert first.worker in ("app1", "app2")
     assert other.worker in ("other1", "other2")
     assert {(cookie["name"], cookie["value"], cookie["path"]) for cookie in visitor.context.cookies()} == {
         ("sticky", first.worker, "/"),

@@ -254,7 +254,7 @@ def test_an_app_that_does_not_import_gives_one_traceback_and_leaves_nothing(site
     assert failed.returncode == 1
     assert (failed.stdout + failed.stderr).count("Traceback") == 1
     assert "line 5, in read" in failed.stderr
-    assert "worker.py" not in failed.stderr, "frames of the launcher's own help nobody"
+    assert "shiny_sticky" not in failed.stderr, "frames of the launcher's own help nobody"
     assert failed.stderr.splitlines()[-1].startswith("App bad: ")
     nothing_left(site)
 

@@ -1,0 +1,114 @@
+"""Loading an app: a Shiny file, Core or Express, or any module's ASGI app."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+# Frames of these say nothing of the app's own mistake.
+HERE = str(Path(__file__).parent)
+
+
+class LoadError(Exception):
+    """The target is there, but is not what it should be."""
+
+
+def load(target: str) -> Any:
+    """Load an app.
+
+    Args:
+        target: a Shiny file, Core or Express, with an attribute behind a colon if it is not ``app``; or
+            module:attribute.
+
+    Returns:
+        The ASGI app.
+
+    Raises:
+        LoadError: it is no ASGI app, or the attribute is missing.
+        Exception: whatever the app's own code raises.
+    """
+    place, _, attribute = target.partition(":")
+    if not place.endswith(".py"):
+        sys.path.insert(0, str(Path.cwd()))
+        app = _attribute(importlib.import_module(place), attribute, target)
+    else:
+        file = Path(place)
+        sys.path.insert(0, str(file.parent))
+        if not attribute and _is_express(file):
+            from shiny.express import wrap_express_app
+
+            return wrap_express_app(file)
+        app = _attribute(_module_of(file), attribute or "app", target)
+    _check_asgi(app, target)
+    return app
+
+
+def _is_express(file: Path) -> bool:
+    try:
+        from shiny.express import is_express_app
+    except ImportError:  # an ASGI app in an interpreter without shiny
+        return False
+    return is_express_app(str(file), None)
+
+
+def _module_of(file: Path) -> Any:
+    """Import a file under its own name, as `shiny run` does, unless a module of that name is loaded already."""
+    name = file.stem if file.stem not in sys.modules else "sticky_" + re.sub(r"\W", "_", file.stem)
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _attribute(module: Any, dotted: str, target: str) -> Any:
+    found = module
+    for name in dotted.split("."):
+        if not hasattr(found, name):
+            raise LoadError(f"{target} has no {dotted!r}. A Shiny Core file ends with `app = App(app_ui, server)`.")
+        found = getattr(found, name)
+    return found
+
+
+def _check_asgi(app: Any, target: str) -> None:
+    """Raise LoadError unless the object can be called as ASGI 3 asks: ``app(scope, receive, send)``."""
+    problem = f"{target} is no ASGI app, but "
+    if not callable(app):
+        raise LoadError(f"{problem}of type {type(app).__name__}.")
+    if inspect.isclass(app):
+        raise LoadError(f"{problem}a class; name an object of it.")
+    try:
+        inspect.signature(app).bind(None, None, None)
+    except TypeError:
+        hint = " It looks like WSGI (Flask, Django): wrap it with a2wsgi." if _takes(app, 2) else ""
+        raise LoadError(f"{problem}cannot be called with scope, receive, send.{hint}") from None
+    except ValueError:  # no signature to be had: written in C
+        return
+
+
+def _takes(app: Any, arguments: int) -> bool:
+    try:
+        inspect.signature(app).bind(*[None] * arguments)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def readable_traceback(error: BaseException) -> str:
+    """The traceback without the frames of this package and of Python's import machinery."""
+    shown = traceback.TracebackException.from_exception(error)
+    shown.stack = traceback.StackSummary.from_list(
+        [
+            frame
+            for frame in shown.stack
+            if not frame.filename.startswith(HERE) and "importlib" not in frame.filename
+        ]
+    )
+    return "".join(shown.format())
