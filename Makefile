@@ -6,7 +6,7 @@ PY = .venv/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test lint types check clean
+.PHONY: help setup run test lint types check soak clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,10 @@ types:  ## check types with mypy
 	@$(PY) -m mypy
 
 check: lint types test  ## all of lint, types and test
+
+soak:  ## ten minutes of faults under live sessions, with a report (ARGS='-s 60')
+	@scripts/setup
+	@$(PY) benchmarks/soak.py $(ARGS)
 
 clean:  ## remove .venv, caches and what the launcher wrote
 	@for pid in $$(cat run/*.pid 2>/dev/null); do \

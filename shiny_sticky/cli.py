@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shiny_sticky import __version__, browse, nginx, settings
+from shiny_sticky import __version__, browse, control, nginx, settings
 from shiny_sticky.errors import SettingsError, StickyError
 from shiny_sticky.front import Front, check_ports
 from shiny_sticky.incarnation import StartFailed
@@ -19,7 +19,7 @@ from shiny_sticky.settings import Settings, worker_names
 from shiny_sticky.supervisor import Supervisor
 from shiny_sticky.users import owner_of
 
-COMMANDS = ("run", "browse")
+COMMANDS = ("run", "browse", "reload", "restart", "status")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -79,7 +79,24 @@ def _parser() -> argparse.ArgumentParser:
     tabs.add_argument("--app", help="which app, by its name (default: the first)")
     tabs.set_defaults(do=_browse)
 
-    for command in (run, tabs):
+    reload = commands.add_parser(
+        "reload",
+        help="read config.yaml again and replace all workers by new ones, sessions kept",
+        description="Deploy: read config.yaml again and replace all workers, without dropping a session.",
+    )
+    reload.set_defaults(do=_reload)
+
+    restart = commands.add_parser(
+        "restart", help="replace one worker, sessions kept", description="Replace one worker."
+    )
+    restart.add_argument("worker", help="its name, such as app2")
+    restart.set_defaults(do=_restart)
+
+    status = commands.add_parser("status", help="show the workers", description="Show what runs.")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    status.set_defaults(do=_status)
+
+    for command in (run, tabs, reload, restart, status):
         command.add_argument(
             "config", type=Path, nargs="?", default=Path("config.yaml"), help="default: config.yaml"
         )
@@ -119,18 +136,51 @@ def _check(chosen: Settings, program: nginx.Nginx, source: Path) -> None:
 async def _serve(chosen: Settings, program: nginx.Nginx, options: argparse.Namespace) -> None:
     names = [name for app, its in chosen.apps.items() for name in worker_names(app, its.workers)]
     output = Output(names)
+    source = options.config.absolute()
     run_dir = RunDir(chosen.run_dir, owner_of(chosen))
     run_dir.prepare()
     run_dir.lock()
     front = Front(program, chosen.nginx.conf, run_dir.path, lambda line: output.relay("nginx", line))
     front.find()
     managed = chosen.nginx.managed and not options.no_nginx
-    source = options.config.absolute()
+
+    def configure(settings: Settings) -> bool:
+        return nginx.write(chosen.nginx.conf, nginx.render(settings, program, source), program, front.errors)
+
     try:
         if managed:
             check_ports(chosen.listen, ours=front.members())
-        nginx.write(chosen.nginx.conf, nginx.render(chosen, program, source), program, front.errors)
-        await Supervisor(chosen, source.parent, run_dir, front if managed else None, output).run()
+        configure(chosen)
+        supervisor = Supervisor(
+            chosen,
+            source.parent,
+            run_dir,
+            front if managed else None,
+            output,
+            load=lambda: settings.load(source),
+            configure=configure,
+        )
+        with control.listen(run_dir.path) as listener:
+            await supervisor.run(beside=lambda: control.serve(supervisor, listener))
     finally:
         front.clean()
+        control.clean(run_dir.path)
         run_dir.unlock()
+
+
+def _reload(options: argparse.Namespace) -> None:
+    print(control.call(settings.load(options.config).run_dir, "POST", "/reload")["done"])
+
+
+def _restart(options: argparse.Namespace) -> None:
+    run_dir = settings.load(options.config).run_dir
+    print(control.call(run_dir, "POST", f"/restart/{options.worker}")["done"])
+
+
+def _status(options: argparse.Namespace) -> None:
+    status = control.call(settings.load(options.config).run_dir, "GET", "/status")
+    if options.json:
+        print(json.dumps(status, indent=2))
+    else:
+        columns, rows = control.table(status)
+        Output([]).table(columns, rows)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -17,6 +18,9 @@ from shiny_sticky import processes, resources
 from shiny_sticky.errors import StickyError
 from shiny_sticky.rundir import RunDir
 from shiny_sticky.settings import AppSettings
+
+# What open requests get when a worker is asked to end (SIGTERM); longer waits are drains.
+STOP_SECONDS = 2
 
 
 @dataclass
@@ -43,6 +47,10 @@ class Incarnation:
         worker: the slot, ``app2``.
         pid: the process.
         code: the exit code once it has ended, negative for a signal.
+        started_at: Unix time, in seconds.
+        sessions: websockets that are open, as of its last sign of life.
+        sessions_served: and in all.
+        on_beat: called at each sign of life from its event loop, about every second.
         ready_at: when it first answered, on the monotonic clock in seconds; None before.
     """
 
@@ -55,6 +63,10 @@ class Incarnation:
         self.code: int | None = None
         self._process = process
         self._run_dir = run_dir
+        self.started_at = time.time()
+        self.sessions = 0
+        self.sessions_served = 0
+        self.on_beat: Callable[[], None] = lambda: None
         self._ready = asyncio.Event()
         self._failure: StartFailed | None = None
         self._ended: asyncio.Task[int] | None = None
@@ -66,7 +78,7 @@ class Incarnation:
         app: AppSettings,
         folder: Path,
         run_dir: RunDir,
-        stop_timeout: int,
+        drain_timeout: float,
         on_line: Callable[[str], None],
     ) -> Incarnation:
         """Start a process for a worker; it is not ready yet.
@@ -76,7 +88,7 @@ class Incarnation:
             app: what it serves.
             folder: the settings file's; module:attribute targets are looked up there.
             run_dir: where its socket goes.
-            stop_timeout: seconds that open requests get when it is asked to end.
+            drain_timeout: seconds that its sessions may go on once it is replaced.
             on_line: takes each line that it prints.
 
         Raises:
@@ -102,7 +114,9 @@ class Incarnation:
                 name,
                 f"--target={app.target}",
                 f"--path={app.path}",
-                f"--stop-timeout={stop_timeout}",
+                f"--stop-timeout={STOP_SECONDS}",
+                f"--drain-timeout={drain_timeout}",
+                f"--max-sessions={app.max_sessions or 0}",
                 f"--listen-fd={listener.fileno()}",
                 f"--control-fd={its_control.fileno()}",
                 f"--output-fd={output}",
@@ -128,8 +142,11 @@ class Incarnation:
                 os.close(output)
                 control.close()
                 run_dir.remove(name)
-                raise StartFailed(f"{worker} cannot be started with {command[0]}: {error.strerror}") from None
-            os.write(pid_file, f"{process.pid}\n".encode())
+                raise StartFailed(f"{worker} cannot be started with {command[0]}: {error.strerror}") from error
+            try:
+                os.write(pid_file, f"{process.pid}\n".encode())
+            except OSError as error:  # the disk is full: the process serves all the same
+                on_line(f"its pid file cannot be written: {error.strerror} ({run_dir.path})")
 
         self = cls(name, process, run_dir)
         _, lines = await processes.read_lines(output, on_line)
@@ -140,10 +157,16 @@ class Incarnation:
         return self
 
     def _on_event(self, line: str) -> None:
-        told = json.loads(line)
+        try:
+            told = json.loads(line)
+        except ValueError:  # half of a line: the launcher did not read for long
+            return
         if told["event"] == "ready":
             self.ready_at = time.monotonic()
             self._ready.set()
+        elif told["event"] == "beat":
+            self.sessions, self.sessions_served = told["sessions"], told["served"]
+            self.on_beat()
         elif told["event"] == "failed":
             self._failure = StartFailed(told["text"], told.get("traceback", ""))
 
@@ -199,15 +222,40 @@ class Incarnation:
             return 0.0
         return (self.ended_at or time.monotonic()) - self.ready_at
 
+    def drain(self) -> None:
+        """Ask it to end once its sessions have ended."""
+        self._send(signal.SIGUSR2)
+
+    def abort(self) -> None:
+        """End it with a traceback of its threads (faulthandler)."""
+        self._send(signal.SIGABRT)
+
     def terminate(self) -> None:
-        """Ask it to finish its requests and end."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+        """Ask it to close its sessions, finish its requests and end."""
+        self._send(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it at once."""
+        self._send(signal.SIGKILL)
+
+    async def ended_within(self, timeout: float) -> bool:
+        """Wait for its end, but not for ever.
+
+        Args:
+            timeout: seconds.
+
+        Returns:
+            Whether it has ended.
+        """
+        try:
+            await asyncio.wait_for(self.end(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    def _send(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+            self._process.send_signal(number)
 
 
 def _working_folder(app: AppSettings, folder: Path) -> Path:

@@ -18,7 +18,7 @@ import jinja2
 
 from shiny_sticky import resources
 from shiny_sticky.errors import StickyError
-from shiny_sticky.settings import IDENTITY_HEADERS, AppSettings, Settings, worker_names
+from shiny_sticky.settings import IDENTITY_HEADERS, INCARNATION_DIGITS, AppSettings, Settings, worker_names
 from shiny_sticky.users import owner_of
 
 OLDEST_VERSION = (1, 22, 1)
@@ -181,6 +181,7 @@ def _app(settings: Settings, name: str, app: AppSettings) -> dict[str, Any]:
         "path": app.path,
         "workers": app.workers,
         "names": name + numbers_pattern(app.workers),
+        "incarnations": incarnations_pattern(name, list(settings.apps)),
         "names_list": worker_names(name, app.workers),
         "cookie": settings.cookie_name(name),
         "attributes": cookie_attributes(settings, app.path),
@@ -218,6 +219,18 @@ def numbers_pattern(last: int) -> str:
         parts += _up_to("9" * digits, 1)
     parts += _up_to(str(last), 1)
     return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
+
+
+def incarnations_pattern(app: str, apps: list[str]) -> str:
+    """A regular expression that matches the names of an app's processes, of any number up to 999.
+
+    Args:
+        app: such as ``app``.
+        apps: all apps; what could be the name of another one's process is left out: the first of ``app1`` is
+            ``app11.k3f9``.
+    """
+    others = "".join(f"(?!{other}[1-9])" for other in apps if re.fullmatch(f"{app}[1-9][0-9]?", other))
+    return rf"{others}{app}[1-9][0-9]{{0,2}}\.[a-z0-9]{{{INCARNATION_DIGITS}}}"
 
 
 def _up_to(high: str, first: int) -> list[str]:

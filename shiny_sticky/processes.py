@@ -8,6 +8,8 @@ import os
 import signal
 from collections.abc import Callable
 
+import psutil
+
 # A longer line is passed on in pieces.
 LONGEST_LINE = 64 * 1024
 
@@ -96,19 +98,28 @@ async def gone(pid: int) -> None:
         os.close(descriptor)
 
 
-async def end(pid: int, timeout: float) -> None:
+async def end(pid: int, timeout: float, number: signal.Signals = signal.SIGTERM) -> None:
     """Ask a process to end, and kill it if it does not.
 
     Args:
         pid: the process.
         timeout: seconds that it gets.
+        number: the signal that asks.
     """
-    send(pid, signal.SIGTERM)
+    send(pid, number)
     try:
         await asyncio.wait_for(gone(pid), timeout)
     except TimeoutError:
         send(pid, signal.SIGKILL)
         await gone(pid)
+
+
+def memory(pid: int) -> int:
+    """The resident memory (RSS) of a process in bytes; 0 if it is gone."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
 def how_it_ended(code: int) -> str:

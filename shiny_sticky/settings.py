@@ -166,6 +166,38 @@ class CookieSettings(_Model):
         return self
 
 
+class DeploySettings(_Model):
+    """Replacing workers by new ones, without dropping a session."""
+
+    surge: Annotated[int, Strictly, Field(ge=1, le=256)] = 1
+    """Workers that are started anew at a time; each needs its memory twice for a moment."""
+
+    drain_timeout: Annotated[float, Field(ge=0)] = 3600
+    """Seconds that the sessions of a replaced worker may go on; then they are closed (1012: restarting)."""
+
+
+class StopSettings(_Model):
+    """Stopping everything."""
+
+    drain_timeout: Annotated[float, Field(ge=0)] = 10
+    """Seconds that open sessions and requests get when the launcher is stopped; a second signal ends them."""
+
+
+class RecycleSettings(_Model):
+    """When a worker is replaced for its age or size; its sessions go on, as in a deploy."""
+
+    max_memory: Annotated[ByteSize, BeforeValidator(_size), Field(ge=1)] | None = Field(
+        None, json_schema_extra={"type": ["integer", "string", "null"]}
+    )
+    """Resident memory (RSS), such as 2GB; null is no limit."""
+
+    lifetime: Annotated[float, Field(gt=0)] | None = None
+    """Seconds since it was started; null is no limit."""
+
+    max_sessions: Annotated[int, Strictly, Field(ge=1)] | None = None
+    """Sessions that it has served in all; null is no limit."""
+
+
 class AppSettings(_Model):
     """One app and its workers."""
 
@@ -193,6 +225,15 @@ class AppSettings(_Model):
 
     start_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
     """Seconds a worker may take to answer first."""
+
+    max_sessions: Annotated[int, Strictly, Field(ge=1)] | None = None
+    """Sessions that a worker has at a time; a full one hands new ones to the next. null is no limit."""
+
+    hang_timeout: Annotated[float, Field(ge=0)] = 300
+    """Seconds without a sign of life from a worker's event loop, after which it is replaced; 0 is never."""
+
+    recycle: RecycleSettings = Field({}, validate_default=True)
+    """When a worker is replaced for its age or size; its sessions go on, as in a deploy."""
 
     @field_validator("python")
     @classmethod
@@ -248,6 +289,12 @@ class Settings(_Model):
 
     cookie: CookieSettings = Field({}, validate_default=True)
     """The cookie that names a browser's worker."""
+
+    deploy: DeploySettings = Field({}, validate_default=True)
+    """Replacing workers by new ones, without dropping a session."""
+
+    stop: StopSettings = Field({}, validate_default=True)
+    """Stopping everything."""
 
     apps: Annotated[dict[AppName, AppSettings], Field(min_length=1)] = Field(
         {"app": {}},
@@ -390,8 +437,14 @@ def _model_at(path: tuple[str, ...]) -> type[_Model] | None:
             return NginxSettings
         case ("cookie",):
             return CookieSettings
+        case ("deploy",):
+            return DeploySettings
+        case ("stop",):
+            return StopSettings
         case ("apps", _):
             return AppSettings
+        case ("apps", _, "recycle"):
+            return RecycleSettings
     return None
 
 

@@ -68,7 +68,9 @@ def fronts():
             running.callback(process.terminate)
 
         names = "".join(f"server {{ listen unix:{site.run_dir}/{n}.sock; return 200 {n}; }}\n" for n in WORKERS)
-        start("backends", f"pid {site.run_dir}/nginx.pid; events {{}} http {{ access_log off; {names} }}")
+        paths = "".join(f"{n}_temp_path {site.run_dir}/tmp/{n}; " for n in ("client_body", "proxy"))
+        paths += "".join(f"{n}_temp_path {site.run_dir}/tmp/{n}; " for n in program.other_upstreams)
+        start("backends", f"pid {site.run_dir}/nginx.pid; events {{}} http {{ access_log off; {paths}{names} }}")
         ports = {}
         for name, fast_path in (("map", True), ("njs", False)):
             ports[name] = free_port()

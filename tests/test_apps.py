@@ -47,6 +47,16 @@ def test_shiny_apps_are_served_in_full_at_any_path(site_of, kind, path):
         assert site.ask(path + url).status == 200, url
 
 
+@pytest.mark.parametrize("path", ["/", "/foo/"])
+def test_every_worker_has_the_files_of_a_page_that_another_made(site_of, path):
+    """Also of a UI that is a function: Shiny knows its files only where it was called."""
+    site = site_of({"app": {"target": str(APPS / "function_ui.py"), "workers": 3, "path": path}}).start()
+    page = site.ask(path, cookie="sticky=app1")
+    for url in re.findall(r'(?:src|href)="(lib/[^"]+)"', page.body.decode()):
+        for worker in ("app2", "app3"):
+            assert site.ask(path + url, cookie=f"sticky={worker}").status == 200, (worker, url)
+
+
 def test_a_module_beside_the_settings_is_served(site_of):
     site = site_of({"app": {"target": "lab.main:served.app", "workers": 1}})
     (site.folder / "lab").mkdir()

@@ -6,8 +6,19 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from serving import ECHO, ROOT, Site
+from shiny_sticky.settings import (
+    AppSettings,
+    CookieSettings,
+    DeploySettings,
+    NginxSettings,
+    RecycleSettings,
+    Settings,
+    StopSettings,
+    load,
+)
 
 MISTAKES = [
     # settings, what the message says
@@ -214,16 +225,15 @@ def test_check_is_possible_beside_a_running_launcher(site_of):
 
 def test_the_shipped_settings_are_good_and_complete():
     """Every key stands in the file, with its default."""
-    import yaml
-
-    from shiny_sticky.settings import AppSettings, CookieSettings, NginxSettings, Settings, load
-
     file = ROOT / "config.yaml"
     written = yaml.safe_load(file.read_text())
     assert list(written) == list(Settings.model_fields)
     assert list(written["nginx"]) == list(NginxSettings.model_fields)
     assert list(written["cookie"]) == list(CookieSettings.model_fields)
+    assert list(written["deploy"]) == list(DeploySettings.model_fields)
+    assert list(written["stop"]) == list(StopSettings.model_fields)
     assert list(written["apps"]["app"]) == list(AppSettings.model_fields)
+    assert list(written["apps"]["app"]["recycle"]) == list(RecycleSettings.model_fields)
     assert load(file) == Settings.model_validate({}, context={"folder": ROOT})
 
 

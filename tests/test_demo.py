@@ -3,14 +3,13 @@
 import collections
 import contextlib
 import hashlib
-import json
 import re
 import signal
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from browser import Visitor, chromium
+from browser import Demo, Visitor, chromium
 from serving import ROOT, Site
 
 DEMO = {"target": str(ROOT / "app" / "app.py")}
@@ -57,53 +56,6 @@ def visitor_of(browser):
     for visitor in visitors:
         visitor.leave()
     assert [visitor.complaints for visitor in visitors] == [[] for _ in visitors]
-
-
-class Demo:
-    """The demo in a new tab of a visitor's browser."""
-
-    def __init__(self, visitor: Visitor, site: Site, app: str = "app") -> None:
-        self.visitor = visitor
-        self.path = site.settings["apps"][app].get("path", "/")
-        self.page = visitor.open(f"http://127.0.0.1:{site.port}{self.path}")
-        self.result = self.page.locator("#sticky-result")
-
-    def text(self, name: str) -> str:
-        """What an output shows, once it shows something."""
-        output = self.page.locator(f"#{name}")
-        expect(output).to_have_text(re.compile(r"\S"))
-        return output.inner_text()
-
-    @property
-    def worker(self) -> str:
-        return self.text("worker")
-
-    @property
-    def pid(self) -> int:
-        return int(self.text("pid"))
-
-    @property
-    def cookie(self) -> str:
-        """The worker that the cookie names in the visitor's browser."""
-        return self.visitor.cookies()["sticky"]["value"]
-
-    def stays(self) -> None:
-        """See the sticky test through: 100 requests, all answered by the process that the page shows."""
-        sentence = f"100 of 100 requests reached {self.worker} (pid {self.pid})."
-        expect(self.result).to_have_text(re.compile(f"^(Failed .*|{re.escape(sentence)})$"))
-        assert self.result.inner_text() == sentence
-        expect(self.result).to_have_attribute("data-state", "passed")
-
-    def upload(self, file: bytes, name: str) -> dict[str, str]:
-        """Upload bytes; gives what the page reports of them."""
-        self.page.locator("#upload").set_input_files(
-            {"name": name, "mimeType": "application/octet-stream", "buffer": file}
-        )
-        report = self.page.locator("#upload_report")
-        expect(report.locator("dd")).to_have_count(4)
-        return dict(
-            zip(report.locator("dt").all_inner_texts(), report.locator("dd").all_inner_texts(), strict=True)
-        )
 
 
 @contextlib.contextmanager
@@ -165,10 +117,8 @@ def test_a_download_is_made_by_the_process_of_its_page(either, visitor_of):
     demo = Demo(visitor_of(), either)
     worker, pid = demo.worker, demo.pid
     for _ in range(3):
-        with demo.page.expect_download() as download:
-            demo.page.locator("#download").click()
-        assert download.value.suggested_filename == f"{worker}-{pid}.txt"
-        made_by = json.loads(download.value.path().read_text())
+        name, made_by = demo.download()
+        assert name == f"{worker}-{pid}.txt"
         assert (made_by["worker"], made_by["pid"]) == (worker, pid)
         assert demo.text("session").endswith(made_by["session"])
 

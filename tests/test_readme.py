@@ -9,7 +9,17 @@ import yaml
 
 from serving import NGINX, ROOT, Site, until
 from shiny_sticky import nginx
-from shiny_sticky.settings import AppSettings, CookieSettings, NginxSettings, Settings
+from shiny_sticky.settings import (
+    AppSettings,
+    CookieSettings,
+    DeploySettings,
+    NginxSettings,
+    RecycleSettings,
+    Settings,
+    StopSettings,
+)
+
+GROUPS = ("nginx", "cookie", "deploy", "stop", "apps")  # of keys
 
 README = (ROOT / "README.md").read_text()
 
@@ -61,10 +71,13 @@ def test_every_command_of_the_readme_runs():
 def test_the_table_of_settings_is_complete_and_true():
     rows = dict(re.findall(r"^\| `([a-z_.<>]+)` \| `([^`]*)` \|", README, re.MULTILINE))
     defaults = {
-        **{key: field for key, field in Settings.model_fields.items() if key not in ("nginx", "cookie", "apps")},
+        **{key: field for key, field in Settings.model_fields.items() if key not in GROUPS},
         **{f"nginx.{key}": field for key, field in NginxSettings.model_fields.items()},
         **{f"cookie.{key}": field for key, field in CookieSettings.model_fields.items()},
-        **{f"apps.<name>.{key}": field for key, field in AppSettings.model_fields.items()},
+        **{f"deploy.{key}": field for key, field in DeploySettings.model_fields.items()},
+        **{f"stop.{key}": field for key, field in StopSettings.model_fields.items()},
+        **{f"apps.<name>.{key}": field for key, field in AppSettings.model_fields.items() if key != "recycle"},
+        **{f"apps.<name>.recycle.{key}": field for key, field in RecycleSettings.model_fields.items()},
     }
     assert list(rows) == list(defaults)
     for key, field in defaults.items():
@@ -87,7 +100,7 @@ def test_the_examples_are_valid_settings(site_of, example):
 
 
 def test_the_messages_explained_are_messages_that_are_given():
-    sources = "".join(file.read_text() for file in (ROOT / "shiny_sticky").glob("*.py"))
+    sources = "".join(file.read_text() for file in (ROOT / "shiny_sticky").rglob("*.py"))
     for fragment in (
         "unknown key",
         "did you mean",
@@ -103,6 +116,11 @@ def test_the_messages_explained_are_messages_that_are_given():
         "is started again in",
         "nginx runs already",
         "nginx and the workers run as root",
+        "The deploy has failed; what served before serves on",
+        "has changed: that takes a restart",
+        "has hung for",
+        "is replaced: ",
+        "No launcher answers",
     ):
         assert fragment in README, fragment
         assert fragment in sources, fragment

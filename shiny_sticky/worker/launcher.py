@@ -34,6 +34,13 @@ class Launcher:
         except OSError:
             pass
 
+    def beat(self, **state: object) -> None:
+        """Send the launcher a sign of life; dropped rather than waited for, if it does not read."""
+        try:
+            self._control.send(json.dumps({"event": "beat", **state}).encode() + b"\n", socket.MSG_DONTWAIT)
+        except OSError:
+            pass
+
     def _outlive(self) -> None:
         try:
             while self._control.recv(4096):

@@ -49,6 +49,12 @@ def load(target: str) -> Any:
     return app
 
 
+def is_shiny(app: Any) -> bool:
+    """Whether a loaded app is Shiny's."""
+    shiny = sys.modules.get("shiny")
+    return shiny is not None and isinstance(app, shiny.App)
+
+
 def _is_express(file: Path) -> bool:
     try:
         from shiny.express import is_express_app

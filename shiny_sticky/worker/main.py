@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import socket
 import sys
 
 from .launcher import Launcher
-from .loading import LoadError, load, readable_traceback
+from .loading import LoadError, is_shiny, load, readable_traceback
+from .sessions import SessionTags
 
 LOAD_FAILED = 3
 
@@ -19,7 +21,9 @@ def main() -> int:
     parser.add_argument("incarnation")
     parser.add_argument("--target", required=True)
     parser.add_argument("--path", required=True)
-    parser.add_argument("--stop-timeout", type=int, required=True)
+    parser.add_argument("--stop-timeout", type=float, required=True)
+    parser.add_argument("--drain-timeout", type=float, required=True)
+    parser.add_argument("--max-sessions", type=int, default=0, help="0 is no limit")
     descriptors = ("listen-fd", "control-fd", "output-fd", "log-fd", "pid-fd")
     for name in descriptors:
         parser.add_argument(f"--{name}", type=int, required=True)
@@ -32,9 +36,10 @@ def main() -> int:
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     launcher = Launcher(options.control_fd, options.output_fd, options.log_fd)
     launcher.watch()
+    faulthandler.enable()  # a hung worker is ended by SIGABRT: its stacks go to the log
 
     try:
-        from .serving import Mounted, serve
+        from .serving import Gate, Mounted, serve
     except ImportError:
         launcher.tell(
             "failed", text=f"{sys.executable} has no uvicorn; install it there: pip install shiny uvicorn"
@@ -48,7 +53,11 @@ def main() -> int:
     except BaseException as error:  # the app's own code may even call sys.exit()
         launcher.tell("failed", text=f"{options.target} cannot be imported.", traceback=readable_traceback(error))
         return LOAD_FAILED
+    page = options.path if is_shiny(app) else ""
+    app = SessionTags(app, options.incarnation)
     if options.path != "/":
         app = Mounted(app, options.path.rstrip("/"))
-    serve(app, socket.socket(fileno=options.listen_fd), launcher, options.stop_timeout)
+    gate = Gate(app, options.max_sessions, page)
+    listener = socket.socket(fileno=options.listen_fd)
+    serve(gate, listener, launcher, options.stop_timeout, options.drain_timeout)
     return 0

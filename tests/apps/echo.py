@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -75,4 +76,6 @@ async def echo(receive, send):
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.send", "text": json.dumps(ME)})
     while (message := await receive())["type"] == "websocket.receive":
+        if message.get("text") == "hang":  # the event loop, not just this session
+            time.sleep(3600)
         await send({"type": "websocket.send", "text": message.get("text")})

@@ -1,0 +1,11 @@
+"""The demo as a part of another ASGI app, at /inner/ there, as Shiny's documentation shows it."""
+
+import runpy
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+DEMO = Path(__file__).resolve().parents[2] / "app" / "app.py"
+
+app = Starlette(routes=[Mount("/inner", app=runpy.run_path(str(DEMO))["app"])])
