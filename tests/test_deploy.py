@@ -98,6 +98,7 @@ def states(site: Site) -> dict[str, list[str]]:
 def test_three_deploys_in_a_row_drop_no_session_and_fail_no_request(site_of):
     site = site_with(site_of)
     open_sessions, old = [], []
+    until(lambda: len(nginx_children(site)) == os.cpu_count(), "nginx has all its processes")
     nginx_workers = nginx_children(site)
     with Load(site, clients=3) as load:
         for version in (2, 3, 4):
