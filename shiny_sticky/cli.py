@@ -144,13 +144,14 @@ async def _serve(chosen: Settings, program: nginx.Nginx, options: argparse.Names
     front.find()
     managed = chosen.nginx.managed and not options.no_nginx
 
-    def configure(settings: Settings) -> bool:
-        return nginx.write(chosen.nginx.conf, nginx.render(settings, program, source), program, front.errors)
+    def configure(settings: Settings, write: bool) -> bool:
+        text = nginx.render(settings, program, source)
+        return nginx.write(chosen.nginx.conf, text, program, front.errors, only_check=not write)
 
     try:
         if managed:
             check_ports(chosen.listen, ours=front.members())
-        configure(chosen)
+        configure(chosen, True)
         supervisor = Supervisor(
             chosen,
             source.parent,

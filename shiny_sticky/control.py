@@ -26,7 +26,8 @@ from shiny_sticky.errors import SettingsError, StickyError
 from shiny_sticky.incarnation import Incarnation
 
 if TYPE_CHECKING:
-    from shiny_sticky.supervisor import Supervisor, Worker
+    from shiny_sticky.slot import Worker
+    from shiny_sticky.supervisor import Supervisor
 
 SOCKET = "control.sock"
 

@@ -282,7 +282,7 @@ def quoted(value: object) -> str:
     return f'"{text}"' if re.search(r"\s", text) else text
 
 
-def write(conf: Path, text: str, nginx: Nginx, errors: Path) -> bool:
+def write(conf: Path, text: str, nginx: Nginx, errors: Path, *, only_check: bool = False) -> bool:
     """Write the configuration in place of the old one, once nginx has accepted it.
 
     Args:
@@ -290,6 +290,7 @@ def write(conf: Path, text: str, nginx: Nginx, errors: Path) -> bool:
         text: the new configuration.
         nginx: checks it.
         errors: a file for nginx's first words.
+        only_check: leave the old one in place.
 
     Returns:
         Whether it differs from what was there.
@@ -303,7 +304,8 @@ def write(conf: Path, text: str, nginx: Nginx, errors: Path) -> bool:
         changed = not conf.is_file() or conf.read_text(encoding="utf-8") != text
         new.write_text(text, encoding="utf-8")
         nginx.test(new, errors)
-        new.replace(conf)
+        if not only_check:
+            new.replace(conf)
     except OSError as error:
         raise StickyError(f"The nginx configuration {conf} cannot be written: {error.strerror}") from None
     finally:

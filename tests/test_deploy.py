@@ -329,6 +329,19 @@ def test_a_killed_launcher_costs_no_session(site_of):
     until(lambda: len(site.said("has left")) == 2, "the new launcher says so")
 
 
+def test_stopping_ends_what_an_earlier_launcher_left_too(site_of):
+    site = site_with(site_of, stop={"drain_timeout": 1})
+    sessions = Sessions(site, ["app1", "app2"])
+    site.launcher.kill()
+    site.launcher.wait()
+    site.start()
+    assert sessions.live()
+    site.processes()
+    assert site.stop() == 0
+    assert site.processes() == []
+    assert [file.name for file in site.run_dir.iterdir() if file.suffix in (".sock", ".pid", ".link")] == []
+
+
 # --- keeping workers well
 
 
