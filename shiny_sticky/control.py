@@ -108,7 +108,7 @@ def report(supervisor: Supervisor) -> dict[str, Any]:
         "launcher": {"pid": os.getpid(), "since": supervisor.since},
         "nginx": None if supervisor.front is None else {"pid": supervisor.front.pid},
         "listen": list(supervisor.settings.listen),
-        "workers": [_worker(worker) for worker in supervisor.workers.values()],
+        "workers": [_worker(worker) for worker in supervisor.all_workers],
     }
 
 

@@ -59,6 +59,7 @@ class Supervisor:
         self._deploying = asyncio.Lock()
         self._recycling: set[str] = set()  # apps
         self._leftovers: list[Leftover] = []
+        self._removed: list[Worker] = []  # by a deploy; their processes may still have sessions
         self._tasks: asyncio.TaskGroup | None = None
         self._surroundings = Surroundings(
             folder=folder,
@@ -69,7 +70,7 @@ class Supervisor:
             may_recycle=self._may_recycle,
             recycled=self._recycling.discard,
         )
-        for name, (app_name, app) in all_workers(settings).items():
+        for name, (app_name, app) in wanted_workers(settings).items():
             self.workers[name] = Worker(name, app_name, app, self._surroundings)
 
     async def run(self, beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -103,6 +104,11 @@ class Supervisor:
             if isinstance(error, BaseExceptionGroup):
                 raise error.exceptions[0] from None
             raise
+
+    @property
+    def all_workers(self) -> list[Worker]:
+        """Every worker that has a process: those that are served from, and removed ones that drain."""
+        return [*self.workers.values(), *(worker for worker in self._removed if worker.alive)]
 
     def _handle_stop(self, name: str) -> None:
         """The first signal asks to finish, the second ends it at once."""
@@ -235,19 +241,23 @@ class Supervisor:
         if self.front is not None:
             check_ports(new.listen, ours=self.front.members())
         self._configure(new, False)
-        wanted = all_workers(new)
+        wanted = wanted_workers(new)
         self._output.event(f"Deploying {len(wanted)} workers, {new.deploy.surge} at a time")
         self._surroundings.drain_timeout = new.deploy.drain_timeout
         await self._roll(wanted, new.deploy.surge)
 
         removed = [self.workers.pop(name) for name in list(self.workers) if name not in wanted]
         self.settings = new
-        if self._configure(new, True) and self.front is not None:
-            self.front.reload()
-            self._output.event("nginx has read its new configuration")
+        if self._configure(new, True):
+            if self.front is not None:
+                self.front.reload()
+                self._output.event("nginx reads its new configuration")
+            else:
+                self._output.event(f"{new.nginx.conf} has changed; nginx is yours to reload: nginx -s reload")
         self.run_dir.remove_links(keep=set(wanted))
         for worker in removed:
             worker.take_out()
+        self._removed = [worker for worker in self._removed + removed if worker.alive]
         return f"Deployed {len(wanted)} workers in {time.monotonic() - began:.1f} s"
 
     async def _roll(self, wanted: dict[str, tuple[str, AppSettings]], surge: int) -> None:
@@ -369,7 +379,7 @@ class Supervisor:
             but_earlier: whether what an earlier launcher has left serving, nginx among it, goes on.
         """
         nginx = self.front if self.front is not None and self.front.pid and not but_earlier else None
-        alive = [incarnation for worker in self.workers.values() for incarnation in worker.alive]
+        alive = [incarnation for worker in self.all_workers for incarnation in worker.alive]
         leftovers = [] if but_earlier else list(self._leftovers)
         others = [leftover.pid for leftover in leftovers]  # they drain already
         ends: list[Coroutine[Any, Any, Any]] = [incarnation.end() for incarnation in alive]
@@ -412,7 +422,7 @@ async def _first(tasks: set[asyncio.Task[None] | asyncio.Task[bool]], timeout: f
     await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
 
-def all_workers(settings: Settings) -> dict[str, tuple[str, AppSettings]]:
+def wanted_workers(settings: Settings) -> dict[str, tuple[str, AppSettings]]:
     """Every worker that settings ask for: its name to its app's name and settings."""
     return {
         name: (app_name, app)

@@ -329,6 +329,19 @@ def test_a_killed_launcher_costs_no_session(site_of):
     until(lambda: len(site.said("has left")) == 2, "the new launcher says so")
 
 
+def test_stopping_ends_removed_workers_too(site_of):
+    site = site_with(site_of, stop={"drain_timeout": 1})
+    sessions = Sessions(site, ["app2"])
+    site.settings["apps"]["app"]["workers"] = 1
+    site.write()
+    assert site.command("reload", str(site.config)).returncode == 0
+    assert sessions.live()
+    assert states(site) == {"app1": ["serving"], "app2": ["draining"]}
+    site.processes()
+    assert site.stop() == 0
+    assert site.processes() == []
+
+
 def test_stopping_ends_what_an_earlier_launcher_left_too(site_of):
     site = site_with(site_of, stop={"drain_timeout": 1})
     sessions = Sessions(site, ["app1", "app2"])
