@@ -8,6 +8,7 @@ import errno
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,9 @@ import psutil
 from shiny_sticky import processes
 from shiny_sticky.errors import StickyError
 from shiny_sticky.nginx import Nginx
+
+# nginx takes a few hundredths of a second to change over; no deploy waits longer than this for it.
+RELOAD_SECONDS = 10
 
 
 class Front:
@@ -107,9 +111,17 @@ class Front:
         await processes.gone(self.pid)
         return "ended"
 
-    def reload(self) -> None:
-        """Let nginx read its configuration again; open connections go on."""
+    async def reload(self) -> None:
+        """Let nginx read its configuration again, and wait until new connections are served by it.
+
+        Open connections go on with processes that take no new ones.
+        """
+        old = self.members() - {self.pid}
         processes.send(self.pid, signal.SIGHUP)
+        deadline = time.monotonic() + RELOAD_SECONDS
+        # Nothing tells when the last old process has closed its ports but its title: "... is shutting down".
+        while any(map(_is_serving, old)) and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
 
     def quit(self) -> None:
         """Let nginx close its ports and finish what it is serving."""
@@ -139,11 +151,17 @@ class Front:
 
 
 def _is_nginx(pid: int, role: str = "") -> bool:
+    """Whether a process is nginx's, and has a role by its title."""
     try:
         title = " ".join(psutil.Process(pid).cmdline())
     except psutil.Error:
         return False
     return "nginx" in title and role in title
+
+
+def _is_serving(pid: int) -> bool:
+    """Whether a process of nginx's takes new connections."""
+    return _is_nginx(pid, "worker process") and not _is_nginx(pid, "shutting down")
 
 
 def _group_of(pid: int) -> int:

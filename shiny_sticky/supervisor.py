@@ -250,8 +250,8 @@ class Supervisor:
         self.settings = new
         if self._configure(new, True):
             if self.front is not None:
-                self.front.reload()
-                self._output.event("nginx reads its new configuration")
+                await self.front.reload()
+                self._output.event("nginx has read its new configuration")
             else:
                 self._output.event(f"{new.nginx.conf} has changed; nginx is yours to reload: nginx -s reload")
         self.run_dir.remove_links(keep=set(wanted))
@@ -318,7 +318,7 @@ class Supervisor:
         if self.front is None:
             return
         if self.front.find():
-            self.front.reload()
+            await self.front.reload()
             self._output.event(f"nginx runs already (pid {self.front.pid}); it has read its configuration again")
         else:
             await self.front.start()

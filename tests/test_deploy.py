@@ -193,16 +193,14 @@ def test_workers_are_added_and_removed_by_a_deploy(site_of):
         site.settings["apps"]["app"]["workers"] = 4
         site.write()
         assert site.command("reload", str(site.config)).returncode == 0
-        until(lambda: site.ask(cookie="sticky=app4").worker == "app4", "nginx knows the new names")
+        assert site.ask(cookie="sticky=app4").worker == "app4", "nginx knows the new names"
         assert collections.Counter(site.ask().worker for _ in range(8)).keys() >= {"app3", "app4"}
         second = Sessions(site, ["app3", "app4"])
 
         site.settings["apps"]["app"]["workers"] = 1
         site.write()
         assert site.command("reload", str(site.config)).returncode == 0
-        until(
-            lambda: site.ask(cookie="sticky=app4").assigned == "app1", "cookies of removed workers are re-assigned"
-        )
+        assert site.ask(cookie="sticky=app4").assigned == "app1", "cookies of removed workers are re-assigned"
         assert first.live()
         assert second.live()
     assert not load.failures
@@ -218,8 +216,8 @@ def test_changed_settings_take_effect(site_of):
     site.settings["cookie"] = {"max_age": 60}
     site.write()
     assert site.command("reload", str(site.config)).returncode == 0
-    until(lambda: "Max-Age=60" in site.ask("/new/").set_cookies[0], "nginx has the new configuration")
-    until(lambda: site.ask("/").status == 404, "its old processes are gone")
+    assert "Max-Age=60" in site.ask("/new/").set_cookies[0]
+    assert site.ask("/").status == 404
     reply = site.ask("/new/")
     assert (reply.json["env"], reply.json["root_path"]) == ("new", "/new")
 
@@ -229,11 +227,11 @@ def test_an_app_is_added_by_a_deploy(site_of):
     site.settings["apps"]["other"] = {"target": "app.py", "path": "/other/", "workers": 2}
     site.write()
     assert site.command("reload", str(site.config)).returncode == 0
-    until(lambda: b'"worker": "other' in site.ask("/other/").body, "the new app serves")
+    assert site.ask("/other/").worker.startswith("other")
     del site.settings["apps"]["other"]
     site.write()
     assert site.command("reload", str(site.config)).returncode == 0
-    until(lambda: b'"worker": "app' in site.ask("/other/").body, "it is gone again")
+    assert site.ask("/other/").worker.startswith("app")
 
 
 @pytest.mark.parametrize("surge", [1, 3])
@@ -336,7 +334,7 @@ def test_stopping_ends_removed_workers_too(site_of):
     site.write()
     assert site.command("reload", str(site.config)).returncode == 0
     assert sessions.live()
-    assert states(site) == {"app1": ["serving"], "app2": ["draining"]}
+    until(lambda: states(site) == {"app1": ["serving"], "app2": ["draining"]}, "the removed one is shown")
     site.processes()
     assert site.stop() == 0
     assert site.processes() == []
