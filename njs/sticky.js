@@ -3,7 +3,7 @@
 //   upstream(r)   cookie in, upstream out        js_set $sticky_upstream   sticky.upstream;
 //   set_cookie(r) upstream in, Set-Cookie out    js_set $sticky_set_cookie sticky.set_cookie;
 //
-// A location tells which app it serves with these variables (see conf/sticky.conf.j2):
+// These variables tell which app a request is for (see conf/snippet.conf.j2):
 //
 //   $sticky_app         app         its workers are app1, app2, ...; its round-robin pool is app_pool
 //   $sticky_workers     4           how many there are

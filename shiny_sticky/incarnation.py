@@ -39,6 +39,30 @@ class StartFailed(StickyError):
         return self.text
 
 
+@dataclass(frozen=True)
+class CachedFiles:
+    """What nginx keeps of an app's files, beside Shiny's own.
+
+    Attributes:
+        paths: URL paths of files, and of folders with a slash at their end.
+        room: bytes.
+        max_age: seconds that browsers keep Shiny's own files.
+    """
+
+    paths: list[str]
+    room: int
+    max_age: int
+
+    def arguments(self, run_dir: RunDir) -> list[str]:
+        """What a worker is told of them."""
+        return [
+            f"--store={run_dir.compressed}",
+            f"--store-room={self.room}",
+            f"--max-age={self.max_age}",
+            *(f"--keep={path}" for path in self.paths),
+        ]
+
+
 class Incarnation:
     """A worker process from its start to its end. Made by :meth:`start`.
 
@@ -79,6 +103,7 @@ class Incarnation:
         folder: Path,
         run_dir: RunDir,
         drain_timeout: float,
+        cached: CachedFiles | None,
         on_line: Callable[[str], None],
     ) -> Incarnation:
         """Start a process for a worker; it is not ready yet.
@@ -89,6 +114,7 @@ class Incarnation:
             folder: the settings file's; module:attribute targets are looked up there.
             run_dir: where its socket goes.
             drain_timeout: seconds that its sessions may go on once it is replaced.
+            cached: which of its files nginx keeps; None for none.
             on_line: takes each line that it prints.
 
         Raises:
@@ -117,6 +143,7 @@ class Incarnation:
                 f"--stop-timeout={STOP_SECONDS}",
                 f"--drain-timeout={drain_timeout}",
                 f"--max-sessions={app.max_sessions or 0}",
+                *(cached.arguments(run_dir) if cached else ()),
                 f"--listen-fd={listener.fileno()}",
                 f"--control-fd={its_control.fileno()}",
                 f"--output-fd={output}",

@@ -18,7 +18,14 @@ import jinja2
 
 from shiny_sticky import resources
 from shiny_sticky.errors import StickyError
-from shiny_sticky.settings import IDENTITY_HEADERS, INCARNATION_DIGITS, AppSettings, Settings, worker_names
+from shiny_sticky.settings import (
+    IDENTITY_HEADERS,
+    INCARNATION_DIGITS,
+    SHINY_LIB,
+    AppSettings,
+    Settings,
+    worker_names,
+)
 from shiny_sticky.users import owner_of
 
 OLDEST_VERSION = (1, 22, 1)
@@ -35,6 +42,14 @@ MODULE_FOLDERS = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/sh
 # Open files an nginx process may have; as many as allowed, up to this. A request takes two connections at
 # most, and a cached file or a buffered body one file more.
 OPEN_FILES = 65536
+
+
+# Of what is compressed for each request anew.
+GZIP_LEVEL = 1
+
+# NAME in an Accept-Encoding header, unless it comes with q=0, which refuses it: RFC 9110, section 12.5.3. A worker
+# that compresses reads the header in the same way (worker/compression.py).
+ACCEPTED = r"~*\bNAME\b(?![ \t]*;[ \t]*q=0(?:\.0*)?[ \t]*(?:,|$))"
 
 
 @dataclass(frozen=True)
@@ -169,9 +184,18 @@ def render(settings: Settings, nginx: Nginx, source: Path, *, snippet: bool = Fa
         stripped_headers=[name for name in IDENTITY_HEADERS if name.lower() not in passed],
         identity_headers=identity,
         fast_path=fast_path,
+        gzip_level=GZIP_LEVEL,
+        cache=_cache(settings),
         apps=[_app(settings, name, app) for name, app in settings.apps.items()],
     )
     return re.sub(r"\n{3,}", "\n\n", text).lstrip("\n").rstrip() + "\n"
+
+
+def _cache(settings: Settings) -> dict[str, Any] | None:
+    """What the template needs to know of the cache; None if there is none."""
+    if not settings.cache.enabled:
+        return None
+    return {"max_size": nginx_size(settings.cache.max_size), "accepted": ACCEPTED}
 
 
 def _app(settings: Settings, name: str, app: AppSettings) -> dict[str, Any]:
@@ -184,12 +208,21 @@ def _app(settings: Settings, name: str, app: AppSettings) -> dict[str, Any]:
         "incarnations": incarnations_pattern(name, list(settings.apps)),
         "names_list": worker_names(name, app.workers),
         "cookie": settings.cookie_name(name),
+        "cached": _cached_locations(settings, name),
         "attributes": cookie_attributes(settings, app.path),
         "max_upload": nginx_size(app.max_upload),
         # A server takes well under 1 KB of the zone; the rest is nginx's own bookkeeping.
         "zone": f"{64 + 2 * app.workers}k",
         "keepalive": max(16, 4 * app.workers),
     }
+
+
+def _cached_locations(settings: Settings, name: str) -> list[str]:
+    """The locations within an app's whose files may be kept, as nginx writes them; exact for a file."""
+    if not settings.cache.enabled:
+        return []
+    paths = [f"{settings.apps[name].path}{SHINY_LIB}", *settings.cached_paths(name)]
+    return [f"^~ {path}" if path.endswith("/") else f"= {path}" for path in paths]
 
 
 def cookie_attributes(settings: Settings, path: str) -> str:

@@ -8,6 +8,8 @@
 ``app2.k3f9.pid``     its pid; locked by the process itself while it lives, launcher or not
 ``nginx-access.log``  and ``nginx-error.log``: nginx's logs
 ``workers.log``       what workers print while no launcher is there to show it
+``cache/``            static files that nginx keeps
+``compressed/``       the same, compressed by the workers; named by their content
 ``tmp/``              nginx's temporary files
 ===================== ===========================================================================
 """
@@ -56,6 +58,16 @@ class RunDir:
         self.owner = owner
         self._lock: int | None = None
 
+    @property
+    def cache(self) -> Path:
+        """Where nginx keeps files; nginx makes the folder."""
+        return self.path / "cache"
+
+    @property
+    def compressed(self) -> Path:
+        """Where workers keep what they have compressed."""
+        return self.path / "compressed"
+
     def prepare(self) -> None:
         """Make the folder, and close it to other users.
 
@@ -75,6 +87,11 @@ class RunDir:
                 os.chown(self.path, -1, self.owner.group)
             self.path.chmod(0o700 if self.owner.group is None else 0o710)
             (self.path / "tmp").mkdir(mode=0o755, exist_ok=True)
+            self.compressed.mkdir(mode=0o700, exist_ok=True)
+            if self.owner.switches:
+                os.chown(self.compressed, self.owner.uid, self.owner.gid)
+            for file in self.compressed.iterdir():
+                file.unlink(missing_ok=True)
         except OSError as error:
             raise StickyError(f"run_dir {self.path} cannot be used: {error.strerror}") from None
 
@@ -111,6 +128,16 @@ class RunDir:
             (self.path / "launcher.pid").unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
+
+    def clear_cache(self) -> None:
+        """Remove every file that nginx keeps; it fetches anew what it does not find.
+
+        Raises:
+            OSError: nginx runs as somebody else, and it is not allowed.
+        """
+        for folder, _, files in os.walk(self.cache, onerror=_raise):
+            for file in files:
+                Path(folder, file).unlink(missing_ok=True)
 
     def leftovers(self) -> list[Leftover]:
         """The workers of an earlier launcher that still run; what dead ones left is removed."""
@@ -193,6 +220,11 @@ class RunDir:
         for file in self.links():
             if file.stem not in keep:
                 file.unlink(missing_ok=True)
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _pid_of(incarnation: str) -> int:

@@ -32,6 +32,9 @@ SOCKET_PATH_BYTES = 107
 # Letters and digits behind the dot of an incarnation: app2.k3f9
 INCARNATION_DIGITS = 4
 
+# Where, below its mount, a Shiny app has the files of its HTML dependencies.
+SHINY_LIB = "lib/"
+
 # Request headers by which web servers and proxies tell an app who the user is. The first two are what Shiny
 # itself reads `session.user` and `session.groups` from.
 IDENTITY_HEADERS = (
@@ -93,6 +96,16 @@ def _mount_path(value: str) -> str:
     return value
 
 
+def _url_path(value: str) -> str:
+    """Check the URL path of a file, or of a folder with a slash at its end."""
+    if (
+        not re.fullmatch(r"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*([A-Za-z0-9_~-][A-Za-z0-9._~-]*)?", value)
+        or value == "/"
+    ):
+        raise ValueError("expected a path such as /img/ or /logo.png, of letters, digits and . _ ~ -")
+    return value
+
+
 def _network(value: str) -> str:
     ipaddress.ip_network(value, strict=True)
     return value
@@ -110,6 +123,7 @@ def _as_list(value: Any) -> Any:
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+UrlPath = Annotated[str, AfterValidator(_url_path)]
 Network = Annotated[str, AfterValidator(_network)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
 AppName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
@@ -164,6 +178,31 @@ class CookieSettings(_Model):
         if self.name.startswith("__Host-") and self.domain:
             raise ValueError(f"the name {self.name} allows no domain; browsers refuse such a cookie")
         return self
+
+
+class CacheSettings(_Model):
+    """Static files that nginx keeps, as compressed as each browser takes them; ``cache: false`` turns it off."""
+
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "boolean"]})
+
+    enabled: Annotated[bool, Strictly] = True
+    """Keep Shiny's own files (lib/...) and `paths` in nginx. `cache: false` says the same as enabled: false."""
+
+    paths: list[UrlPath] = Field(default_factory=list)
+    """Files of an app's own that are kept too, as browsers ask for them: /img/ (all below it) or /logo.png."""
+
+    max_size: Annotated[ByteSize, BeforeValidator(_size), Field(ge=1 << 20)] = Field(
+        "256MB", validate_default=True, json_schema_extra={"type": ["integer", "string"]}
+    )
+    """Largest size of all that is kept on disk; what has not been asked for longest goes first."""
+
+    max_age: Annotated[int, Strictly, Field(ge=0)] = 604800
+    """Seconds that browsers keep Shiny's own files without asking again (their names have a version)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_on_or_off(cls, value: Any) -> Any:
+        return {"enabled": value} if isinstance(value, bool) else value
 
 
 class DeploySettings(_Model):
@@ -290,6 +329,9 @@ class Settings(_Model):
     cookie: CookieSettings = Field({}, validate_default=True)
     """The cookie that names a browser's worker."""
 
+    cache: CacheSettings = Field({}, validate_default=True)
+    """Static files that nginx keeps; false turns it off."""
+
     deploy: DeploySettings = Field({}, validate_default=True)
     """Replacing workers by new ones, without dropping a session."""
 
@@ -323,9 +365,26 @@ class Settings(_Model):
                     break
         if self.identity_headers and not self.trusted_proxies:
             mistakes.append("identity_headers: they are taken from trusted_proxies only, and there are none")
+        for place, path in enumerate(self.cache.paths):
+            if self.app_at(path) is None:
+                mistakes.append(f"cache.paths.{place}: no app is mounted above {path}")
+            elif path in paths:
+                mistakes.append(f"cache.paths.{place}: {path} is all of {paths[path]}; name its static files only")
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
+
+    def app_at(self, path: str) -> str | None:
+        """The name of the app that answers for a URL path; None if there is none."""
+        above = [(app.path, name) for name, app in self.apps.items() if path.startswith(app.path)]
+        return max(above)[1] if above else None
+
+    def cached_paths(self, app: str) -> list[str]:
+        """The URL paths of an app's own files that nginx keeps."""
+        if not self.cache.enabled:
+            return []
+        lib = f"{self.apps[app].path}{SHINY_LIB}"  # is kept anyway
+        return [path for path in dict.fromkeys(self.cache.paths) if self.app_at(path) == app and path != lib]
 
     def socket_of(self, worker: str) -> Path:
         """The longest path that a socket of the worker takes: that of an incarnation."""
@@ -437,6 +496,8 @@ def _model_at(path: tuple[str, ...]) -> type[_Model] | None:
             return NginxSettings
         case ("cookie",):
             return CookieSettings
+        case ("cache",):
+            return CacheSettings
         case ("deploy",):
             return DeploySettings
         case ("stop",):

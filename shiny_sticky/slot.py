@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shiny_sticky import processes
-from shiny_sticky.incarnation import STOP_SECONDS, Incarnation, StartFailed
+from shiny_sticky.incarnation import STOP_SECONDS, CachedFiles, Incarnation, StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.rundir import RunDir
 from shiny_sticky.settings import AppSettings, RecycleSettings
@@ -28,6 +28,7 @@ class Surroundings:
         output: where to say what happens.
         spawn: runs something beside, until everything stops.
         drain_timeout: seconds that the sessions of a replaced process may go on.
+        cached: which of each app's files nginx keeps; empty if it keeps none.
         may_recycle: asked before a worker of an app is replaced for its age or size; True is a promise to call
             `recycled` when that is done.
         recycled: see there.
@@ -38,6 +39,7 @@ class Surroundings:
     output: Output
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     drain_timeout: float
+    cached: dict[str, CachedFiles]
     may_recycle: Callable[[str], bool]
     recycled: Callable[[str], None]
 
@@ -89,6 +91,7 @@ class Worker:
                 here.folder,
                 here.run_dir,
                 here.drain_timeout,
+                here.cached.get(self.app_name),
                 lambda line: here.output.relay(self.name, line),
             )
             await incarnation.ready(self.app.start_timeout)

@@ -13,7 +13,7 @@ from typing import Any
 from shiny_sticky import processes
 from shiny_sticky.errors import StickyError
 from shiny_sticky.front import Front, check_ports
-from shiny_sticky.incarnation import STOP_SECONDS, StartFailed
+from shiny_sticky.incarnation import STOP_SECONDS, CachedFiles, StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.rundir import Leftover, RunDir
 from shiny_sticky.settings import AppSettings, Settings, worker_names
@@ -67,6 +67,7 @@ class Supervisor:
             output=output,
             spawn=self._spawn,
             drain_timeout=settings.deploy.drain_timeout,
+            cached=cached_files(settings),
             may_recycle=self._may_recycle,
             recycled=self._recycling.discard,
         )
@@ -153,6 +154,7 @@ class Supervisor:
     async def _serve(self, beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await self._start_workers()
         self.run_dir.remove_links(keep=set(self.workers))
+        self._clear_cache()
         await self._start_front()
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -244,6 +246,7 @@ class Supervisor:
         wanted = wanted_workers(new)
         self._output.event(f"Deploying {len(wanted)} workers, {new.deploy.surge} at a time")
         self._surroundings.drain_timeout = new.deploy.drain_timeout
+        self._surroundings.cached = cached_files(new)
         await self._roll(wanted, new.deploy.surge)
 
         removed = [self.workers.pop(name) for name in list(self.workers) if name not in wanted]
@@ -255,6 +258,7 @@ class Supervisor:
             else:
                 self._output.event(f"{new.nginx.conf} has changed; nginx is yours to reload: nginx -s reload")
         self.run_dir.remove_links(keep=set(wanted))
+        self._clear_cache()
         for worker in removed:
             worker.take_out()
         self._removed = [worker for worker in self._removed + removed if worker.alive]
@@ -312,6 +316,16 @@ class Supervisor:
         return f"{name} is {worker.current.name} now (pid {worker.current.pid})"
 
     # --- nginx
+
+    def _clear_cache(self) -> None:
+        """Let nginx ask the workers for each file anew, for they have new code."""
+        try:
+            self.run_dir.clear_cache()
+        except OSError as error:
+            self._output.problem(
+                f"nginx's cache cannot be emptied ({error.filename}: {error.strerror}); files from before the "
+                f"deploy may be served on. As root: find {self.run_dir.cache} -type f -delete"
+            )
 
     async def _start_front(self) -> None:
         """Start nginx, or take over the one that serves this configuration already."""
@@ -429,6 +443,14 @@ def wanted_workers(settings: Settings) -> dict[str, tuple[str, AppSettings]]:
         for app_name, app in settings.apps.items()
         for name in worker_names(app_name, app.workers)
     }
+
+
+def cached_files(settings: Settings) -> dict[str, CachedFiles]:
+    """What nginx keeps of each app's files."""
+    cache = settings.cache
+    if not cache.enabled:
+        return {}
+    return {name: CachedFiles(settings.cached_paths(name), cache.max_size, cache.max_age) for name in settings.apps}
 
 
 def url(address: str) -> str:

@@ -11,6 +11,7 @@ import yaml
 from serving import ECHO, ROOT, Site
 from shiny_sticky.settings import (
     AppSettings,
+    CacheSettings,
     CookieSettings,
     DeploySettings,
     NginxSettings,
@@ -230,6 +231,7 @@ def test_the_shipped_settings_are_good_and_complete():
     assert list(written) == list(Settings.model_fields)
     assert list(written["nginx"]) == list(NginxSettings.model_fields)
     assert list(written["cookie"]) == list(CookieSettings.model_fields)
+    assert list(written["cache"]) == list(CacheSettings.model_fields)
     assert list(written["deploy"]) == list(DeploySettings.model_fields)
     assert list(written["stop"]) == list(StopSettings.model_fields)
     assert list(written["apps"]["app"]) == list(AppSettings.model_fields)

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import re
 import threading
 import time
 
@@ -32,7 +33,7 @@ def answered(site: Site, cookie: str | None, requests: int) -> collections.Count
             return written.read().splitlines()
 
     until(lambda: len(lines()) == requests, "all are in the log")
-    return collections.Counter(line.rpartition(b"/")[2].removesuffix(b".sock").decode() for line in lines())
+    return collections.Counter(re.findall(r"/(\w+)\.sock -$", line.decode())[0] for line in lines())
 
 
 def test_4000_new_clients_are_1000_on_each_of_4_workers(demo):

@@ -11,6 +11,7 @@ from serving import NGINX, ROOT, Site, until
 from shiny_sticky import nginx
 from shiny_sticky.settings import (
     AppSettings,
+    CacheSettings,
     CookieSettings,
     DeploySettings,
     NginxSettings,
@@ -19,7 +20,7 @@ from shiny_sticky.settings import (
     StopSettings,
 )
 
-GROUPS = ("nginx", "cookie", "deploy", "stop", "apps")  # of keys
+GROUPS = ("nginx", "cookie", "cache", "deploy", "stop", "apps")  # of keys
 
 README = (ROOT / "README.md").read_text()
 
@@ -74,6 +75,7 @@ def test_the_table_of_settings_is_complete_and_true():
         **{key: field for key, field in Settings.model_fields.items() if key not in GROUPS},
         **{f"nginx.{key}": field for key, field in NginxSettings.model_fields.items()},
         **{f"cookie.{key}": field for key, field in CookieSettings.model_fields.items()},
+        **{f"cache.{key}": field for key, field in CacheSettings.model_fields.items()},
         **{f"deploy.{key}": field for key, field in DeploySettings.model_fields.items()},
         **{f"stop.{key}": field for key, field in StopSettings.model_fields.items()},
         **{f"apps.<name>.{key}": field for key, field in AppSettings.model_fields.items() if key != "recycle"},
@@ -121,6 +123,7 @@ def test_the_messages_explained_are_messages_that_are_given():
         "has hung for",
         "is replaced: ",
         "No launcher answers",
+        "nginx's cache cannot be emptied",
     ):
         assert fragment in README, fragment
         assert fragment in sources, fragment

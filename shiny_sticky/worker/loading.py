@@ -55,6 +55,17 @@ def is_shiny(app: Any) -> bool:
     return shiny is not None and isinstance(app, shiny.App)
 
 
+def is_dependency(app: Any, folder: str) -> bool:
+    """Whether Shiny's ``lib/<folder>/`` is that of an HTML dependency, and not of the app's own static files.
+
+    Args:
+        app: a Shiny app.
+        folder: such as ``bootstrap-5.3.8``.
+    """
+    known = getattr(app, "_registered_dependencies", None)
+    return re.search(r"-[0-9]", folder) is not None if known is None else folder in known
+
+
 def _is_express(file: Path) -> bool:
     try:
         from shiny.express import is_express_app

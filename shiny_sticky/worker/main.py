@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import functools
 import os
 import socket
 import sys
+from pathlib import Path
 
+from .assets import Assets
+from .compression import Store
 from .launcher import Launcher
-from .loading import LoadError, is_shiny, load, readable_traceback
+from .loading import LoadError, is_dependency, is_shiny, load, readable_traceback
 from .sessions import SessionTags
 
 LOAD_FAILED = 3
@@ -24,6 +28,10 @@ def main() -> int:
     parser.add_argument("--stop-timeout", type=float, required=True)
     parser.add_argument("--drain-timeout", type=float, required=True)
     parser.add_argument("--max-sessions", type=int, default=0, help="0 is no limit")
+    parser.add_argument("--store", type=Path, help="of compressed files; none: nginx keeps no files")
+    parser.add_argument("--store-room", type=int, default=0, help="bytes")
+    parser.add_argument("--keep", action="append", default=[], metavar="PATH", help="a file, or a folder/, to keep")
+    parser.add_argument("--max-age", type=int, default=0, help="seconds that browsers keep Shiny's own files")
     descriptors = ("listen-fd", "control-fd", "output-fd", "log-fd", "pid-fd")
     for name in descriptors:
         parser.add_argument(f"--{name}", type=int, required=True)
@@ -53,11 +61,18 @@ def main() -> int:
     except BaseException as error:  # the app's own code may even call sys.exit()
         launcher.tell("failed", text=f"{options.target} cannot be imported.", traceback=readable_traceback(error))
         return LOAD_FAILED
+    shiny = app
     page = options.path if is_shiny(app) else ""
     app = SessionTags(app, options.incarnation)
     if options.path != "/":
         app = Mounted(app, options.path.rstrip("/"))
     gate = Gate(app, options.max_sessions, page)
+    if options.store:
+        lib = f"{options.path}lib/" if page else ""
+        store = Store(options.store, options.store_room)
+        known = functools.partial(is_dependency, shiny)
+        gate.app = assets = Assets(app, lib, known, options.keep, store, options.max_age)
+        gate.on_drain = assets.leave
     listener = socket.socket(fileno=options.listen_fd)
     serve(gate, listener, launcher, options.stop_timeout, options.drain_timeout)
     return 0

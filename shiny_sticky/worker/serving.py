@@ -157,6 +157,7 @@ class Gate:
         served: websockets accepted in all.
         requests: HTTP requests in progress.
         draining: no new connection is kept; once nothing is open any more, `on_idle` is called.
+        on_drain: called when that begins.
     """
 
     def __init__(self, app: Any, max_sessions: int = 0, page: str = "") -> None:
@@ -167,6 +168,7 @@ class Gate:
         self.served = 0
         self.requests = 0
         self.draining = False
+        self.on_drain: Callable[[], None] = lambda: None
         self.on_idle: Callable[[], None] = lambda: None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -197,6 +199,7 @@ class Gate:
     def drain(self) -> None:
         """Wait for the end of what is open, and begin nothing that lasts."""
         self.draining = True
+        self.on_drain()
         self._check()
 
     def _check(self) -> None:

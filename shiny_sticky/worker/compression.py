@@ -1,0 +1,129 @@
+"""Compressing files: which ways there are here, which a client takes, and a store of what was compressed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import gzip
+import os
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+try:
+    import brotli  # type: ignore[import-untyped]
+except ImportError:  # in an interpreter of the app's own, which needs neither
+    brotli = None
+try:
+    import zstandard
+except ImportError:
+    zstandard = None  # type: ignore[assignment]
+
+# Seconds of compressing must not take the processor from sessions.
+NICENESS = 10
+
+Compress = Callable[[bytes], bytes]
+
+
+def encodings() -> dict[str, tuple[Compress, Compress]]:
+    """The content codings that this interpreter can make: each as quickly, and as well, as makes sense.
+
+    Brotli and Zstandard are there if the packages `brotli` and `zstandard` are.
+    """
+    found: dict[str, tuple[Compress, Compress]] = {}
+    if brotli is not None:
+        found["br"] = (
+            functools.partial(brotli.compress, quality=5),
+            functools.partial(brotli.compress, quality=11),
+        )
+    if zstandard is not None:
+
+        def zstd(level: int) -> Compress:
+            # Clients need not take windows above 8 MB: RFC 9659, section 3.
+            fitting = zstandard.ZstdCompressionParameters.from_level(level, window_log=23 if level > 19 else 0)
+            return lambda data: zstandard.ZstdCompressor(compression_params=fitting).compress(data)
+
+        found["zstd"] = (zstd(3), zstd(22))
+    found["gzip"] = (
+        functools.partial(gzip.compress, compresslevel=6, mtime=0),
+        functools.partial(gzip.compress, compresslevel=9, mtime=0),
+    )
+    return found
+
+
+def preferred(header: str) -> list[str]:
+    """The codings that an Accept-Encoding header takes, best first; Zstandard only from clients without Brotli.
+
+    nginx reads the header in the same way, to keep a file once for each answer (conf/snippet.conf.j2).
+    """
+
+    def takes(name: str) -> bool:
+        return bool(re.search(rf"\b{name}\b(?![ \t]*;[ \t]*q=0(?:\.0*)?[ \t]*(?:,|$))", header, re.IGNORECASE))
+
+    best = [name for name in ("br", "zstd") if takes(name)][:1]
+    return [*best, "gzip"] if takes("gzip") else best
+
+
+class Store:
+    """A folder of compressed files, shared by all workers, named by the content that they are made of.
+
+    Args:
+        folder: where it is.
+        room: bytes that it may take.
+    """
+
+    def __init__(self, folder: Path, room: int) -> None:
+        self._folder = folder
+        self._room = room
+        self._begun: set[str] = set()
+        self._full = False
+        self._one_at_a_time = threading.Lock()
+
+    def find(self, name: str) -> bytes | None:
+        """A file's content; None as long as it is not there."""
+        try:
+            return (self._folder / name).read_bytes()
+        except OSError:
+            return None
+
+    def add(self, name: str, compress: Compress, data: bytes) -> bool:
+        """Begin to make a file, unless that is begun already; another worker may do it just as well.
+
+        Returns:
+            Whether it can be expected to be there soon.
+        """
+        if not self._full and name not in self._begun:
+            self._begun.add(name)
+            threading.Thread(
+                target=self._make, args=(name, compress, data), name="sticky-compress", daemon=True
+            ).start()
+        return not self._full
+
+    def _make(self, name: str, compress: Compress, data: bytes) -> None:
+        file = self._folder / name
+        part = self._folder / f"{name}.part"
+        with contextlib.suppress(OSError):  # Linux gives each thread a priority of its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        try:
+            with self._one_at_a_time, part.open("wb") as stream:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return  # another worker is at it
+                if file.exists():
+                    part.unlink()
+                    return
+                stream.write(compress(data))
+                stream.flush()
+                taken = sum(entry.stat().st_size for entry in os.scandir(self._folder))
+                if taken > self._room:
+                    part.unlink()
+                    self._full = True
+                    return
+                part.replace(file)
+        except OSError:  # the disk is full
+            self._full = True
+        finally:
+            self._begun.discard(name)
