@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shiny_sticky import __version__, browse, control, nginx, settings
+from shiny_sticky import __version__, browse, control, nginx, processes, settings
 from shiny_sticky.errors import SettingsError, StickyError
 from shiny_sticky.front import Front, check_ports
 from shiny_sticky.incarnation import StartFailed
@@ -134,6 +134,7 @@ def _check(chosen: Settings, program: nginx.Nginx, source: Path) -> None:
 
 
 async def _serve(chosen: Settings, program: nginx.Nginx, options: argparse.Namespace) -> None:
+    processes.raise_open_files()
     names = [name for app, its in chosen.apps.items() for name in worker_names(app, its.workers)]
     output = Output(names)
     source = options.config.absolute()

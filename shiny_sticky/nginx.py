@@ -6,7 +6,6 @@ import contextlib
 import grp
 import os
 import re
-import resource
 import shutil
 import subprocess
 import tempfile
@@ -16,7 +15,7 @@ from typing import Any
 
 import jinja2
 
-from shiny_sticky import resources
+from shiny_sticky import processes, resources
 from shiny_sticky.errors import StickyError
 from shiny_sticky.settings import (
     IDENTITY_HEADERS,
@@ -38,10 +37,6 @@ INSTALL = """\
 
 # Where distributions keep dynamic modules when `nginx -V` does not name the folder.
 MODULE_FOLDERS = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
-
-# Open files an nginx process may have; as many as allowed, up to this. A request takes two connections at
-# most, and a cached file or a buffered body one file more.
-OPEN_FILES = 65536
 
 
 # Of what is compressed for each request anew.
@@ -140,12 +135,6 @@ def _has_builtin_njs(path: str) -> bool:
     return 'unknown directive "js_import"' not in said
 
 
-def open_files_limit() -> int:
-    """Open files that each nginx process may have: what the system allows, up to OPEN_FILES."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-
-
 def render(settings: Settings, nginx: Nginx, source: Path, *, snippet: bool = False, fast_path: bool = True) -> str:
     """Write the nginx configuration.
 
@@ -175,7 +164,7 @@ def render(settings: Settings, nginx: Nginx, source: Path, *, snippet: bool = Fa
         user=_user_directive(settings),
         run_dir=settings.run_dir,
         sockets_pattern=re.escape(str(settings.run_dir)),
-        open_files=open_files_limit(),
+        open_files=processes.open_files_limit(),
         listen=settings.listen,
         trusted_proxies=settings.trusted_proxies,
         proto="$sticky_proto" if trusted else "$scheme",

@@ -5,13 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 from collections.abc import Callable
 
 import psutil
 
+# Open files that a process may have: as many as the system allows, up to this. A session takes one in its worker
+# and two in nginx.
+OPEN_FILES = 65536
+
 # A longer line is passed on in pieces.
 LONGEST_LINE = 64 * 1024
+
+
+def open_files_limit() -> int:
+    """Open files that each process may have: what the system allows, up to OPEN_FILES."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+
+
+def raise_open_files() -> None:
+    """Allow this process, and all that it starts, as many open files as it may have; shells begin with 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < open_files_limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files_limit(), hard))
 
 
 class LineReader(asyncio.Protocol):

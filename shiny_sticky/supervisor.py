@@ -22,6 +22,9 @@ from shiny_sticky.slot import MARGIN, Surroundings, Worker
 # Settings that what runs already depends on.
 FIXED = ("run_dir", "user", "nginx")
 
+# Sessions that there should be room for without a word.
+MANY_SESSIONS = 2000
+
 
 class Supervisor:
     """Runs everything that one settings file asks for.
@@ -375,6 +378,8 @@ class Supervisor:
             self._output.event(f"{app_name} is at {base}{app.path}")
         if self.front is None:
             self._output.event(f'nginx is yours to start: nginx -p "$PWD" -c {self.settings.nginx.conf}')
+        if too_few := too_few_files(self.settings):
+            self._output.problem(too_few)
         if os.geteuid() == 0 and not self.run_dir.owner.switches:
             self._output.problem("nginx and the workers run as root. Set `user` to run them as somebody else.")
         rows = [
@@ -451,6 +456,20 @@ def cached_files(settings: Settings) -> dict[str, CachedFiles]:
     if not cache.enabled:
         return {}
     return {name: CachedFiles(settings.cached_paths(name), cache.max_size, cache.max_age) for name in settings.apps}
+
+
+def too_few_files(settings: Settings) -> str:
+    """What to say if the limit on open files stands in the way of many sessions; empty if it does not."""
+    limit = processes.open_files_limit()
+    # nginx may have half of its open files as connections, and a session takes two of these.
+    sessions = (os.cpu_count() or 1) * limit // 4
+    wanted = max(MANY_SESSIONS, sum((app.max_sessions or 0) * app.workers for app in settings.apps.values()))
+    if sessions >= wanted:
+        return ""
+    return (
+        f"Each process may open {limit} files only (ulimit -Hn): enough for about {sessions} sessions. "
+        f"For more: ulimit -n {processes.OPEN_FILES} as root before the start, or LimitNOFILE= in the service."
+    )
 
 
 def url(address: str) -> str:

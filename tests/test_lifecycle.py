@@ -364,3 +364,30 @@ def test_root_runs_nginx_and_workers_as_the_configured_user(site_of):
 @pytest.mark.skipif(os.geteuid() != 0, reason="it is root that is warned")
 def test_root_is_told_when_everything_runs_as_root(site_of):
     assert site_of(TWO).start().said("run as root")
+
+
+# --- the limit on open files
+
+
+def limited(files: str) -> list[str]:
+    """The launcher, started with a limit on open files: soft:hard."""
+    return ["prlimit", f"--nofile={files}", sys.executable, str(ROOT / "launcher.py")]
+
+
+def test_what_the_shell_allows_at_first_is_not_what_workers_get(site_of):
+    """Shells begin with 1024 open files, which a worker's sessions may exceed; more are allowed."""
+    site = site_of({"app": {"target": ECHO, "workers": 1}}).start(program=limited("256:8192"))
+    for pid in (site.table()["app1"], site.nginx_pid()):
+        assert psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE) == (8192, 8192)
+    assert "worker_connections  4096;" in site.conf.read_text()
+    assert not site.said("may open")
+
+
+def test_a_limit_that_is_too_low_is_told(site_of):
+    site = site_of({"app": {"target": ECHO, "workers": 1}}).start(program=limited("512:512"))
+    (line,) = site.said("may open")
+    sessions = os.cpu_count() * 128
+    assert line.startswith(
+        f"Each process may open 512 files only (ulimit -Hn): enough for about {sessions} sessions."
+    )
+    assert site.ask().status == 200

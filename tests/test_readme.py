@@ -116,6 +116,7 @@ def test_the_messages_explained_are_messages_that_are_given():
         "did not answer within",
         "was ended by",
         "is started again in",
+        "files only",
         "nginx runs already",
         "nginx and the workers run as root",
         "The deploy has failed; what served before serves on",
