@@ -237,7 +237,7 @@ def test_an_app_is_added_by_a_deploy(site_of):
 @pytest.mark.parametrize("surge", [1, 3])
 def test_no_more_workers_than_surge_are_started_at_a_time(site_of, surge):
     """Each notes in a file how many are loading with it."""
-    site = site_with(site_of, workers=4, deploy={"surge": surge})
+    site = site_with(site_of, workers=4, app={"preload": False}, deploy={"surge": surge})
     (site.folder / "app.py").write_text(
         "import os, pathlib, time\n"
         "mine = pathlib.Path(f'loading.{os.getpid()}'); mine.touch(); time.sleep(0.3)\n"
