@@ -10,9 +10,8 @@ import tempfile
 from pathlib import Path
 
 from shiny_sticky import __version__, browse, control, nginx, processes, settings
-from shiny_sticky.errors import SettingsError, StickyError
+from shiny_sticky.errors import SettingsError, StartFailed, StickyError
 from shiny_sticky.front import Front, check_ports
-from shiny_sticky.incarnation import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.rundir import RunDir
 from shiny_sticky.settings import Settings, worker_names

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import psutil
 
+from shiny_sticky import processes
 from shiny_sticky.errors import SettingsError, StickyError
 from shiny_sticky.incarnation import Incarnation
 
@@ -109,6 +110,11 @@ def report(supervisor: Supervisor) -> dict[str, Any]:
         "nginx": None if supervisor.front is None else {"pid": supervisor.front.pid},
         "listen": list(supervisor.settings.listen),
         "workers": [_worker(worker) for worker in supervisor.all_workers],
+        "parents": [
+            {"app": parent.app_name, "pid": parent.pid, "memory": processes.memory(parent.pid)}
+            for parent in supervisor.parents
+            if parent.pid is not None
+        ],
     }
 
 
@@ -119,9 +125,7 @@ def _worker(worker: Worker) -> dict[str, Any]:
         "app": worker.app_name,
         "restarts": worker.restarts,
         "incarnations": [
-            _incarnation(one, state if one.code is None else "ended")
-            for one, state in incarnations
-            if one is not None
+            _incarnation(one, state if one.alive else "ended") for one, state in incarnations if one is not None
         ],
     }
 

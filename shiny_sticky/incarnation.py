@@ -4,39 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from shiny_sticky import processes, resources
-from shiny_sticky.errors import StickyError
+from shiny_sticky import processes
+from shiny_sticky.errors import StartFailed
+from shiny_sticky.parent import Parent
+from shiny_sticky.processes import Attended
 from shiny_sticky.rundir import RunDir
-from shiny_sticky.settings import AppSettings
 
 # What open requests get when a worker is asked to end (SIGTERM); longer waits are drains.
 STOP_SECONDS = 2
-
-
-@dataclass
-class StartFailed(StickyError):
-    """A worker did not come up.
-
-    Attributes:
-        text: why, in a sentence.
-        traceback: of the app's own code, when that failed to import.
-    """
-
-    text: str
-    traceback: str = ""
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True)
@@ -69,8 +52,6 @@ class Incarnation:
     Attributes:
         name: such as ``app2.k3f9``.
         worker: the slot, ``app2``.
-        pid: the process.
-        code: the exit code once it has ended, negative for a signal.
         started_at: Unix time, in seconds.
         sessions: websockets that are open, as of its last sign of life.
         sessions_served: and in all.
@@ -78,14 +59,13 @@ class Incarnation:
         ready_at: when it first answered, on the monotonic clock in seconds; None before.
     """
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, run_dir: RunDir) -> None:
+    _process: Attended
+
+    def __init__(self, name: str, run_dir: RunDir) -> None:
         self.name = name
         self.worker = name.split(".")[0]
-        self.pid = process.pid
         self.ready_at: float | None = None
         self.ended_at: float | None = None
-        self.code: int | None = None
-        self._process = process
         self._run_dir = run_dir
         self.started_at = time.time()
         self.sessions = 0
@@ -93,14 +73,12 @@ class Incarnation:
         self.on_beat: Callable[[], None] = lambda: None
         self._ready = asyncio.Event()
         self._failure: StartFailed | None = None
-        self._ended: asyncio.Task[int] | None = None
 
     @classmethod
     async def start(
         cls,
         worker: str,
-        app: AppSettings,
-        folder: Path,
+        parent: Parent,
         run_dir: RunDir,
         drain_timeout: float,
         cached: CachedFiles | None,
@@ -110,84 +88,74 @@ class Incarnation:
 
         Args:
             worker: the slot.
-            app: what it serves.
-            folder: the settings file's; module:attribute targets are looked up there.
+            parent: where its processes come from.
             run_dir: where its socket goes.
             drain_timeout: seconds that its sessions may go on once it is replaced.
             cached: which of its files nginx keeps; None for none.
             on_line: takes each line that it prints.
 
         Raises:
-            StickyError: the interpreter cannot be run.
+            StickyError: the interpreter cannot be run, or the app not be imported.
         """
-        name = run_dir.new_incarnation(worker)
-        with contextlib.ExitStack() as ours:  # every descriptor that only the child needs
+        app = parent.app
+        async with parent.turn:
+            name = run_dir.new_incarnation(worker)
+            with contextlib.ExitStack() as ours:  # every descriptor that only the process needs
 
-            def hand_over(descriptor: int) -> int:
-                ours.callback(os.close, descriptor)
-                return descriptor
+                def hand_over(descriptor: int) -> int:
+                    ours.callback(os.close, descriptor)
+                    return descriptor
 
-            listener = ours.enter_context(run_dir.bind(name))
-            pid_file = hand_over(run_dir.open_pid_file(name))
-            log = hand_over(run_dir.open_log())
-            control, its_control = socket.socketpair()
-            ours.enter_context(its_control)
-            output, its_output = os.pipe()
-            hand_over(its_output)
-            command = [
-                str(app.python or sys.executable),
-                str(resources.path("worker")),
-                name,
-                f"--target={app.target}",
-                f"--path={app.path}",
-                f"--stop-timeout={STOP_SECONDS}",
-                f"--drain-timeout={drain_timeout}",
-                f"--max-sessions={app.max_sessions or 0}",
-                *(cached.arguments(run_dir) if cached else ()),
-                f"--listen-fd={listener.fileno()}",
-                f"--control-fd={its_control.fileno()}",
-                f"--output-fd={output}",
-                f"--log-fd={log}",
-                f"--pid-fd={pid_file}",
-            ]
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *command,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=its_output,
-                    stderr=its_output,
-                    env={**os.environ, **app.env, "STICKY_WORKER": worker, "STICKY_INCARNATION": name},
-                    cwd=_working_folder(app, folder),
-                    pass_fds=(listener.fileno(), its_control.fileno(), output, log, pid_file),
-                    # Ctrl-C is for the launcher, which ends its workers in order.
-                    start_new_session=True,
-                    user=run_dir.owner.uid if run_dir.owner.switches else None,
-                    group=run_dir.owner.gid if run_dir.owner.switches else None,
-                    extra_groups=[] if run_dir.owner.switches else None,
-                )
-            except OSError as error:
-                os.close(output)
-                control.close()
-                run_dir.remove(name)
-                raise StartFailed(f"{worker} cannot be started with {command[0]}: {error.strerror}") from error
-            try:
-                os.write(pid_file, f"{process.pid}\n".encode())
-            except OSError as error:  # the disk is full: the process serves all the same
-                on_line(f"its pid file cannot be written: {error.strerror} ({run_dir.path})")
+                listener = ours.enter_context(run_dir.bind(name))
+                pid_file = hand_over(run_dir.open_pid_file(name))
+                log = hand_over(run_dir.open_log())
+                control, its_control = socket.socketpair()
+                ours.enter_context(its_control)
+                output, its_output = os.pipe()
+                hand_over(its_output)
+                arguments = [
+                    name,
+                    f"--target={app.target}",
+                    f"--path={app.path}",
+                    f"--stop-timeout={STOP_SECONDS}",
+                    f"--drain-timeout={drain_timeout}",
+                    f"--max-sessions={app.max_sessions or 0}",
+                    *(cached.arguments(run_dir) if cached else ()),
+                ]
+                descriptors = {
+                    "listen-fd": listener.fileno(),
+                    "control-fd": its_control.fileno(),
+                    "output-fd": output,
+                    "log-fd": log,
+                    "pid-fd": pid_file,
+                }
+                try:
+                    process = await parent.start(arguments, descriptors, its_output)
+                except BaseException:
+                    os.close(output)
+                    control.close()
+                    run_dir.remove(name)
+                    raise
+                try:
+                    run_dir.note_pid(pid_file, process.pid)
+                except OSError as error:  # the disk is full: the process serves all the same
+                    on_line(f"its pid file cannot be written: {error.strerror} ({run_dir.path})")
 
-        self = cls(name, process, run_dir)
-        _, lines = await processes.read_lines(output, on_line)
-        events, _ = await asyncio.get_running_loop().create_connection(
-            lambda: processes.LineReader(self._on_event), sock=control
-        )
-        self._ended = asyncio.create_task(self._until_end(events, lines), name=f"end of {name}")
+        self = cls(name, run_dir)
+        self._process = await Attended.of(process, control, output, on_line, self._on_event, self._on_end)
         return self
 
-    def _on_event(self, line: str) -> None:
-        try:
-            told = json.loads(line)
-        except ValueError:  # half of a line: the launcher did not read for long
-            return
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.alive
+
+    def _on_event(self, told: dict[str, Any]) -> None:
         if told["event"] == "ready":
             self.ready_at = time.monotonic()
             self._ready.set()
@@ -197,24 +165,17 @@ class Incarnation:
         elif told["event"] == "failed":
             self._failure = StartFailed(told["text"], told.get("traceback", ""))
 
-    async def _until_end(self, events: asyncio.BaseTransport, lines: processes.LineReader) -> int:
-        code = await self._process.wait()
-        # What it printed last is still in the pipe; a program that it started may keep that open for ever.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(lines.closed), 1)
-        events.close()
+    def _on_end(self) -> None:
         self._run_dir.remove(self.name)
-        self.ended_at, self.code = time.monotonic(), code
-        return code
+        self.ended_at = time.monotonic()
 
-    async def end(self) -> int:
+    async def end(self) -> int | None:
         """Wait for its end.
 
         Returns:
-            The exit code, negative for a signal.
+            The exit code, negative for a signal; None if nobody knows it.
         """
-        assert self._ended is not None
-        return await asyncio.shield(self._ended)
+        return await self._process.end()
 
     async def ready(self, timeout: float) -> None:
         """Wait until it answers.
@@ -234,7 +195,7 @@ class Incarnation:
             ended.cancel()
         if self._ready.is_set():
             return
-        if self.code is None:
+        if self.alive:
             self.kill()
             await self.end()
             raise StartFailed(f"{self.worker} did not answer within {timeout:g} s (start_timeout) and was stopped.")
@@ -251,19 +212,19 @@ class Incarnation:
 
     def drain(self) -> None:
         """Ask it to end once its sessions have ended."""
-        self._send(signal.SIGUSR2)
+        self._process.send_signal(signal.SIGUSR2)
 
     def abort(self) -> None:
         """End it with a traceback of its threads (faulthandler)."""
-        self._send(signal.SIGABRT)
+        self._process.send_signal(signal.SIGABRT)
 
     def terminate(self) -> None:
         """Ask it to close its sessions, finish its requests and end."""
-        self._send(signal.SIGTERM)
+        self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it at once."""
-        self._send(signal.SIGKILL)
+        self._process.send_signal(signal.SIGKILL)
 
     async def ended_within(self, timeout: float) -> bool:
         """Wait for its end, but not for ever.
@@ -274,18 +235,4 @@ class Incarnation:
         Returns:
             Whether it has ended.
         """
-        try:
-            await asyncio.wait_for(self.end(), timeout)
-        except TimeoutError:
-            return False
-        return True
-
-    def _send(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
-
-
-def _working_folder(app: AppSettings, folder: Path) -> Path:
-    """The folder a worker runs in: a file's own, as on other Shiny hosts; else the settings file's."""
-    file = Path(app.target.partition(":")[0])
-    return file.parent if file.suffix == ".py" else folder
+        return await self._process.ended_within(timeout)

@@ -1,13 +1,16 @@
-"""Processes: their output line by line, and the end of those that are not our children."""
+"""Processes: their output and events line by line, and their end, also of those that are not our children."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import resource
 import signal
+import socket
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import psutil
 
@@ -79,6 +82,116 @@ async def read_lines(descriptor: int, on_line: Callable[[str], None]) -> tuple[a
     return await loop.connect_read_pipe(lambda: LineReader(on_line), os.fdopen(descriptor, "rb", buffering=0))
 
 
+class Process(Protocol):
+    """A process, whoever's child it is."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    async def wait(self) -> int | None:
+        """Wait for its end; gives the exit code, negative for a signal, None if nobody knows."""
+
+    def send_signal(self, number: signal.Signals, /) -> None:
+        """Send it a signal."""
+
+
+class Attended:
+    """A process that is listened to, and whose end is noticed. Made by :meth:`of`.
+
+    Attributes:
+        pid: the process.
+        alive: until it has ended, and what it printed last has been read.
+        code: the exit code once it has ended, negative for a signal; None also if nobody knows it.
+    """
+
+    def __init__(self, process: Process, on_end: Callable[[], None]) -> None:
+        self.pid = process.pid
+        self.alive = True
+        self.code: int | None = None
+        self._process = process
+        self._on_end = on_end
+        self._end: asyncio.Task[int | None] | None = None
+
+    @classmethod
+    async def of(
+        cls,
+        process: Process,
+        control: socket.socket,
+        output: int,
+        on_line: Callable[[str], None],
+        on_event: Callable[[dict[str, Any]], None],
+        on_end: Callable[[], None],
+    ) -> Attended:
+        """Begin to listen to a process.
+
+        Args:
+            process: just started.
+            control: where it tells events, as lines of JSON; it is closed in the end.
+            output: the reading end of what it prints to; likewise.
+            on_line: takes each line that it prints.
+            on_event: takes each event.
+            on_end: called when it has ended.
+        """
+
+        def told(line: str) -> None:
+            try:
+                event = json.loads(line)
+            except ValueError:  # half of a line: we did not read for long
+                return
+            on_event(event)
+
+        self = cls(process, on_end)
+        try:
+            _, lines = await read_lines(output, on_line)
+            loop = asyncio.get_running_loop()
+            events, _ = await loop.create_connection(lambda: LineReader(told), sock=control)
+        except BaseException:
+            self.send_signal(signal.SIGKILL)
+            raise
+        self._end = asyncio.create_task(self._until_end(events, lines), name=f"end of {self.pid}")
+        return self
+
+    async def _until_end(self, events: asyncio.BaseTransport, lines: LineReader) -> int | None:
+        code = await self._process.wait()
+        # What it printed last is still in the pipe; a program that it started may keep that open for ever.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(lines.closed), 1)
+        events.close()
+        self.alive, self.code = False, code
+        self._on_end()
+        return code
+
+    async def end(self) -> int | None:
+        """Wait for its end.
+
+        Returns:
+            The exit code, as in :attr:`code`.
+        """
+        assert self._end is not None
+        return await asyncio.shield(self._end)
+
+    async def ended_within(self, timeout: float) -> bool:
+        """Wait for its end, but not for ever.
+
+        Args:
+            timeout: seconds.
+
+        Returns:
+            Whether it has ended.
+        """
+        try:
+            await asyncio.wait_for(self.end(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal; nothing happens if it is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+
 def exists(pid: int) -> bool:
     """Whether a process with that number runs."""
     try:
@@ -98,13 +211,13 @@ def send(pid: int, number: signal.Signals) -> None:
 
 async def gone(pid: int) -> None:
     """Wait until a process, not necessarily a child of ours, has ended."""
-    if not hasattr(os, "pidfd_open"):  # not Linux: nothing tells, so ask
-        while exists(pid):
-            await asyncio.sleep(0.2)
-        return
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
+        return
+    except (AttributeError, OSError):  # not Linux, or no descriptor to be had: nothing tells, so ask
+        while exists(pid):
+            await asyncio.sleep(0.2)
         return
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -140,8 +253,10 @@ def memory(pid: int) -> int:
         return 0
 
 
-def how_it_ended(code: int) -> str:
-    """An exit code in words; negative ones are signals."""
+def how_it_ended(code: int | None) -> str:
+    """An exit code in words; negative ones are signals, None is one that nobody knows."""
+    if code is None:
+        return "ended"
     if code >= 0:
         return f"exited with code {code}"
     try:

@@ -6,6 +6,7 @@
 ``app2.sock``         a link to the socket of the incarnation that serves as app2
 ``app2.k3f9.sock``    an incarnation's socket
 ``app2.k3f9.pid``     its pid; locked by the process itself while it lives, launcher or not
+``app-k3f9.pid``      that of a parent, which workers of app are forked off; likewise
 ``nginx-access.log``  and ``nginx-error.log``: nginx's logs
 ``workers.log``       what workers print while no launcher is there to show it
 ``cache/``            static files that nginx keeps
@@ -35,13 +36,14 @@ from shiny_sticky.users import Owner
 
 DIGITS = "abcdefghijklmnopqrstuvwxyz0123456789"
 INCARNATION = re.compile(rf"([a-z][a-z0-9_]*[0-9])\.[a-z0-9]{{{INCARNATION_DIGITS}}}")
+PARENT = re.compile(rf"[a-z][a-z0-9_]*-[a-z0-9]{{{INCARNATION_DIGITS}}}")
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A worker process that an earlier launcher left behind, still running."""
+    """A process that an earlier launcher left behind, still running: a worker's (an incarnation) or a parent."""
 
-    incarnation: str
+    name: str
     pid: int
 
 
@@ -141,9 +143,26 @@ class RunDir:
 
     def leftovers(self) -> list[Leftover]:
         """The workers of an earlier launcher that still run; what dead ones left is removed."""
+        alive = self._living(INCARNATION)
+        living = {leftover.name for leftover in alive}
+        for socket_file in self.path.glob("*.*.sock"):
+            if INCARNATION.fullmatch(socket_file.stem) and socket_file.stem not in living:
+                socket_file.unlink(missing_ok=True)
+        return alive
+
+    def leftover_parents(self) -> list[Leftover]:
+        """The parents of an earlier launcher's workers that still run; likewise."""
+        return self._living(PARENT)
+
+    def _living(self, names: re.Pattern[str]) -> list[Leftover]:
+        """Processes that hold the lock on their pid file; the files of others are removed.
+
+        Args:
+            names: what they are called.
+        """
         alive = []
-        for file in self.path.glob("*.*.pid"):
-            if not INCARNATION.fullmatch(file.stem):
+        for file in self.path.glob("*.pid"):
+            if not names.fullmatch(file.stem):
                 continue
             with file.open("r+") as stream:
                 try:
@@ -153,17 +172,20 @@ class RunDir:
                         alive.append(Leftover(file.stem, pid))
                 else:
                     self.remove(file.stem)
-        living = {leftover.incarnation for leftover in alive}
-        for socket_file in self.path.glob("*.*.sock"):
-            if INCARNATION.fullmatch(socket_file.stem) and socket_file.stem not in living:
-                socket_file.unlink(missing_ok=True)
         return alive
 
     def new_incarnation(self, worker: str) -> str:
         """A name for a new process of a worker, such as ``app2.k3f9``, that no other one has."""
         while True:
-            name = f"{worker}.{''.join(secrets.choice(DIGITS) for _ in range(INCARNATION_DIGITS))}"
+            name = f"{worker}.{_some_digits()}"
             if not (self.path / f"{name}.sock").exists():
+                return name
+
+    def new_parent(self, app: str) -> str:
+        """A name for a new parent of an app's workers, such as ``app-k3f9``, that no other one has."""
+        while True:
+            name = f"{app}-{_some_digits()}"
+            if not (self.path / f"{name}.pid").exists():
                 return name
 
     def bind(self, incarnation: str) -> socket.socket:
@@ -178,15 +200,27 @@ class RunDir:
         file.chmod(0o600 if self.owner.group is None else 0o660)
         return listener
 
-    def open_pid_file(self, incarnation: str) -> int:
-        """Open and lock an incarnation's pid file, for the process to inherit: it is locked while that lives.
+    def open_pid_file(self, name: str) -> int:
+        """Open and lock a process's pid file, for the process to inherit: it is locked while that lives.
+
+        Args:
+            name: of an incarnation or a parent.
 
         Returns:
             The descriptor; the caller closes its own copy.
         """
-        descriptor = os.open(self.path / f"{incarnation}.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.path / f"{name}.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         return descriptor
+
+    @staticmethod
+    def note_pid(descriptor: int, pid: int) -> None:
+        """Write a pid into its file; forks have done so themselves.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        os.pwrite(descriptor, f"{pid}\n".encode(), 0)
 
     def open_log(self) -> int:
         """Open the file that takes the output of workers whose launcher is gone."""
@@ -206,10 +240,10 @@ class RunDir:
             if file.is_symlink():
                 yield file
 
-    def remove(self, incarnation: str) -> None:
-        """Remove what an incarnation has left."""
+    def remove(self, name: str) -> None:
+        """Remove what an incarnation or a parent has left."""
         for ending in ("sock", "pid"):
-            (self.path / f"{incarnation}.{ending}").unlink(missing_ok=True)
+            (self.path / f"{name}.{ending}").unlink(missing_ok=True)
 
     def remove_links(self, keep: set[str]) -> None:
         """Remove the links of workers that are not (any more) in the table.
@@ -227,9 +261,16 @@ def _raise(error: OSError) -> None:
         raise error
 
 
-def _pid_of(incarnation: str) -> int:
-    """The process of an incarnation whose launcher was killed before it could note the pid; 0 if there is none."""
+def _some_digits() -> str:
+    return "".join(secrets.choice(DIGITS) for _ in range(INCARNATION_DIGITS))
+
+
+def _pid_of(name: str) -> int:
+    """The process of that name, if its launcher was killed before it could note the pid; 0 if there is none.
+
+    Forks are not found: they are called as their parent is, and note their pid before anything else.
+    """
     for process in psutil.process_iter(["cmdline"]):
-        if incarnation in (process.info["cmdline"] or []):
+        if name in (process.info["cmdline"] or []):
             return int(process.pid)
     return 0

@@ -257,6 +257,9 @@ class AppSettings(_Model):
     ] = Field(default_factory=dict)
     """Environment variables for the workers, on top of the launcher's own."""
 
+    preload: Annotated[bool, Strictly] = True
+    """Import the app once and fork the workers (on Linux). false: each imports it, where it must not be forked."""
+
     max_upload: Annotated[ByteSize, BeforeValidator(_size), Field(ge=1)] = Field(
         "100MB", validate_default=True, json_schema_extra={"type": ["integer", "string"]}
     )

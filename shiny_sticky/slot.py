@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from shiny_sticky import processes
-from shiny_sticky.incarnation import STOP_SECONDS, CachedFiles, Incarnation, StartFailed
+from shiny_sticky.errors import StartFailed
+from shiny_sticky.incarnation import STOP_SECONDS, CachedFiles, Incarnation
 from shiny_sticky.output import Output
+from shiny_sticky.parent import Parent
 from shiny_sticky.rundir import RunDir
 from shiny_sticky.settings import AppSettings, RecycleSettings
 
@@ -23,7 +24,6 @@ class Surroundings:
     """What all workers share.
 
     Attributes:
-        folder: the settings file's.
         run_dir: where the sockets are.
         output: where to say what happens.
         spawn: runs something beside, until everything stops.
@@ -34,7 +34,6 @@ class Surroundings:
         recycled: see there.
     """
 
-    folder: Path
     run_dir: RunDir
     output: Output
     spawn: Callable[[Coroutine[Any, Any, None]], object]
@@ -49,20 +48,19 @@ class Worker:
 
     Args:
         name: such as ``app2``.
-        app_name: whose it is.
-        app: what its processes serve.
+        parent: where its processes come from, and what they serve.
         surroundings: shared with the others.
 
     Attributes:
+        parent: a deploy brings another.
         current: the process that serves; None before the first, and once the worker has been taken out.
         draining: earlier ones that still have sessions.
         restarts: how often it was filled again after a failure.
     """
 
-    def __init__(self, name: str, app_name: str, app: AppSettings, surroundings: Surroundings) -> None:
+    def __init__(self, name: str, parent: Parent, surroundings: Surroundings) -> None:
         self.name = name
-        self.app_name = app_name
-        self.app = app
+        self.parent = parent
         self.current: Incarnation | None = None
         self.draining: set[Incarnation] = set()
         self.restarts = 0
@@ -72,9 +70,19 @@ class Worker:
         self._hang: asyncio.TimerHandle | None = None
 
     @property
+    def app_name(self) -> str:
+        """Whose it is."""
+        return self.parent.app_name
+
+    @property
+    def app(self) -> AppSettings:
+        """What its processes serve."""
+        return self.parent.app
+
+    @property
     def alive(self) -> list[Incarnation]:
         """All its processes that have not ended."""
-        return [one for one in (self.current, *self.draining) if one is not None and one.code is None]
+        return [one for one in (self.current, *self.draining) if one is not None and one.alive]
 
     async def fill(self) -> Incarnation:
         """Start a new process, and let the worker's socket be its own once it answers.
@@ -85,10 +93,10 @@ class Worker:
         here = self._here
         incarnation = None
         try:
+            await self.parent.ready()
             incarnation = await Incarnation.start(
                 self.name,
-                self.app,
-                here.folder,
+                self.parent,
                 here.run_dir,
                 here.drain_timeout,
                 here.cached.get(self.app_name),
@@ -103,7 +111,7 @@ class Worker:
             if isinstance(failure, OSError):  # disk full, no file descriptor left
                 raise StartFailed(f"App {self.app_name}: {self.name} cannot be started: {failure}") from None
             if isinstance(failure, StartFailed):
-                failure.text = f"App {self.app_name}: {failure.text}"
+                raise failure.of(self.app_name) from None
             raise
         self.current = incarnation
         return incarnation
@@ -116,22 +124,22 @@ class Worker:
         self._beat(incarnation)
         self._here.spawn(self._keep(incarnation))
 
-    async def replace(self, app: AppSettings) -> None:
+    async def replace(self, parent: Parent) -> None:
         """Fill the slot anew, and let the process that served drain.
 
         Args:
-            app: what the new one serves.
+            parent: where the new one comes from.
 
         Raises:
-            StartFailed: the new one did not come up; the old one serves on, with its old settings.
+            StartFailed: the new one did not come up; the old one serves on, and its parent is the worker's.
         """
         async with self._filling:
-            old, old_app = self.current, self.app
-            self.app = app
+            old, old_parent = self.current, self.parent
+            self.parent = parent
             try:
                 new = await self.fill()
             except StartFailed:
-                self.app = old_app
+                self.parent = old_parent
                 raise
             self.watch()
         self._here.output.event(f"{self.name} is {new.name} now (pid {new.pid})")
@@ -179,7 +187,7 @@ class Worker:
 
     def _drain(self, old: Incarnation | None) -> None:
         """Let a process that was replaced end with its last session."""
-        if old is not None and old.code is None:
+        if old is not None and old.alive:
             old.on_beat = lambda: None
             self.draining.add(old)
             old.drain()
@@ -205,7 +213,7 @@ class Worker:
     async def _recycle(self, reason: str) -> None:
         self._here.output.event(f"{self.name} is replaced: {reason}")
         try:
-            await self.replace(self.app)
+            await self.replace(self.parent)
         except StartFailed as failure:
             self.show(failure)
             await asyncio.sleep(self._backoff.LONGEST)

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from shiny_sticky import processes
-from shiny_sticky.errors import StickyError
+from shiny_sticky.errors import StartFailed, StickyError
 from shiny_sticky.front import Front, check_ports
-from shiny_sticky.incarnation import STOP_SECONDS, CachedFiles, StartFailed
+from shiny_sticky.incarnation import STOP_SECONDS, CachedFiles
 from shiny_sticky.output import Output
+from shiny_sticky.parent import Parent
 from shiny_sticky.rundir import Leftover, RunDir
-from shiny_sticky.settings import AppSettings, Settings, worker_names
+from shiny_sticky.settings import Settings, worker_names
 from shiny_sticky.slot import MARGIN, Surroundings, Worker
 
 # Settings that what runs already depends on.
@@ -53,7 +54,9 @@ class Supervisor:
         self.run_dir = run_dir
         self.front = front
         self.workers: dict[str, Worker] = {}
+        self.parents: list[Parent] = []  # those that workers come from, and earlier ones with processes yet
         self.since = time.time()
+        self._folder = folder
         self._output = output
         self._load = load
         self._configure = configure
@@ -62,10 +65,10 @@ class Supervisor:
         self._deploying = asyncio.Lock()
         self._recycling: set[str] = set()  # apps
         self._leftovers: list[Leftover] = []
+        self._leftover_parents: list[Leftover] = []
         self._removed: list[Worker] = []  # by a deploy; their processes may still have sessions
         self._tasks: asyncio.TaskGroup | None = None
         self._surroundings = Surroundings(
-            folder=folder,
             run_dir=run_dir,
             output=output,
             spawn=self._spawn,
@@ -74,8 +77,8 @@ class Supervisor:
             may_recycle=self._may_recycle,
             recycled=self._recycling.discard,
         )
-        for name, (app_name, app) in wanted_workers(settings).items():
-            self.workers[name] = Worker(name, app_name, app, self._surroundings)
+        for name, parent in self._parents_of(settings).items():
+            self.workers[name] = Worker(name, parent, self._surroundings)
 
     async def run(self, beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Serve until a signal says to stop.
@@ -92,6 +95,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._handle_hup)
 
         self._leftovers = self.run_dir.leftovers()
+        self._leftover_parents = self.run_dir.leftover_parents()
         taken_over = bool(self._leftovers)
         serving = asyncio.create_task(self._serve(beside))
         stopping = asyncio.create_task(self._stop.wait())
@@ -163,6 +167,8 @@ class Supervisor:
             async with asyncio.TaskGroup() as self._tasks:
                 for leftover in self._leftovers:
                     self._spawn(self._retire(leftover))
+                for leftover in self._leftover_parents:
+                    self._spawn(self._bury(leftover))
                 for worker in self.workers.values():
                     worker.watch()
                 if self.front is not None:
@@ -246,28 +252,66 @@ class Supervisor:
         if self.front is not None:
             check_ports(new.listen, ours=self.front.members())
         self._configure(new, False)
-        wanted = wanted_workers(new)
+        wanted = self._parents_of(new)
         self._output.event(f"Deploying {len(wanted)} workers, {new.deploy.surge} at a time")
-        self._surroundings.drain_timeout = new.deploy.drain_timeout
-        self._surroundings.cached = cached_files(new)
-        await self._roll(wanted, new.deploy.surge)
+        try:
+            await self._import(set(wanted.values()))
+            self._surroundings.drain_timeout = new.deploy.drain_timeout
+            self._surroundings.cached = cached_files(new)
+            await self._roll(wanted, new.deploy.surge)
 
-        removed = [self.workers.pop(name) for name in list(self.workers) if name not in wanted]
-        self.settings = new
-        if self._configure(new, True):
-            if self.front is not None:
-                await self.front.reload()
-                self._output.event("nginx has read its new configuration")
-            else:
-                self._output.event(f"{new.nginx.conf} has changed; nginx is yours to reload: nginx -s reload")
-        self.run_dir.remove_links(keep=set(wanted))
-        self._clear_cache()
-        for worker in removed:
-            worker.take_out()
-        self._removed = [worker for worker in self._removed + removed if worker.alive]
+            removed = [self.workers.pop(name) for name in list(self.workers) if name not in wanted]
+            self.settings = new
+            if self._configure(new, True):
+                if self.front is not None:
+                    await self.front.reload()
+                    self._output.event("nginx has read its new configuration")
+                else:
+                    self._output.event(f"{new.nginx.conf} has changed; nginx is yours to reload: nginx -s reload")
+            self.run_dir.remove_links(keep=set(wanted))
+            self._clear_cache()
+            for worker in removed:
+                worker.take_out()
+            self._removed = [worker for worker in self._removed + removed if worker.alive]
+        finally:
+            self._retire_parents()
         return f"Deployed {len(wanted)} workers in {time.monotonic() - began:.1f} s"
 
-    async def _roll(self, wanted: dict[str, tuple[str, AppSettings]], surge: int) -> None:
+    def _parents_of(self, settings: Settings) -> dict[str, Parent]:
+        """New parents for all apps: every worker that settings ask for, with the one that it comes from."""
+        wanted: dict[str, Parent] = {}
+        for app_name, app in settings.apps.items():
+            parent = Parent(app_name, app, self._folder, self.run_dir, self._output)
+            self.parents.append(parent)
+            wanted |= dict.fromkeys(worker_names(app_name, app.workers), parent)
+        return wanted
+
+    async def _import(self, parents: set[Parent]) -> None:
+        """Import apps, side by side, before anything that serves is touched.
+
+        Raises:
+            StartFailed: one does not import.
+        """
+
+        async def ready(parent: Parent) -> None:
+            try:
+                await parent.ready()
+            except StartFailed as failure:
+                raise failure.of(parent.app_name) from None
+            except OSError as error:  # no file descriptor left
+                raise StartFailed(f"App {parent.app_name}: cannot be imported: {error}") from None
+
+        await _all([ready(parent) for parent in parents])
+
+    def _retire_parents(self) -> None:
+        """Let go of the parents that no worker comes from any more."""
+        used = {worker.parent for worker in self.workers.values()}
+        for parent in self.parents:
+            if parent not in used:
+                parent.retire()
+        self.parents = [parent for parent in self.parents if parent in used or not parent.ended]
+
+    async def _roll(self, wanted: dict[str, Parent], surge: int) -> None:
         """Fill every wanted slot anew, a few at a time, until one fails."""
         pending = list(wanted.items())
         running: set[asyncio.Task[None]] = set()
@@ -275,9 +319,9 @@ class Supervisor:
         try:
             while running or (pending and failure is None):
                 while pending and failure is None and len(running) < surge:
-                    name, (app_name, app) = pending.pop(0)
-                    worker = self.workers.get(name) or Worker(name, app_name, app, self._surroundings)
-                    running.add(asyncio.create_task(self._roll_one(worker, app)))
+                    name, parent = pending.pop(0)
+                    worker = self.workers.get(name) or Worker(name, parent, self._surroundings)
+                    running.add(asyncio.create_task(self._roll_one(worker, parent)))
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     failure = failure or task.exception()
@@ -288,8 +332,8 @@ class Supervisor:
         if failure is not None:
             raise failure
 
-    async def _roll_one(self, worker: Worker, app: AppSettings) -> None:
-        await worker.replace(app)
+    async def _roll_one(self, worker: Worker, parent: Parent) -> None:
+        await worker.replace(parent)
         self.workers[worker.name] = worker
 
     async def restart(self, name: str) -> str:
@@ -311,7 +355,7 @@ class Supervisor:
             raise StickyError("A deploy is under way already.")
         async with self._deploying:
             try:
-                await worker.replace(worker.app)
+                await worker.replace(worker.parent)
             except StartFailed as failure:
                 worker.show(failure)
                 raise
@@ -364,12 +408,18 @@ class Supervisor:
 
     async def _retire(self, leftover: Leftover) -> None:
         """Let a worker of an earlier launcher drain, now that its slot is filled anew."""
-        self._output.event(f"{leftover.incarnation} (pid {leftover.pid}) of an earlier launcher may leave")
+        self._output.event(f"{leftover.name} (pid {leftover.pid}) of an earlier launcher may leave")
         timeout = self.settings.deploy.drain_timeout + STOP_SECONDS + MARGIN
         await processes.end(leftover.pid, timeout, signal.SIGUSR2)
-        self.run_dir.remove(leftover.incarnation)
+        self.run_dir.remove(leftover.name)
         self._leftovers.remove(leftover)
-        self._output.event(f"{leftover.incarnation} (pid {leftover.pid}) has left")
+        self._output.event(f"{leftover.name} (pid {leftover.pid}) has left")
+
+    async def _bury(self, leftover: Leftover) -> None:
+        """Tidy up after a parent of an earlier launcher: it ends by itself, with the last of its workers."""
+        await processes.gone(leftover.pid)
+        self.run_dir.remove(leftover.name)
+        self._leftover_parents.remove(leftover)
 
     def _greet(self) -> None:
         """Say where the apps are, and show the workers."""
@@ -399,9 +449,12 @@ class Supervisor:
         """
         nginx = self.front if self.front is not None and self.front.pid and not but_earlier else None
         alive = [incarnation for worker in self.all_workers for incarnation in worker.alive]
-        leftovers = [] if but_earlier else list(self._leftovers)
-        others = [leftover.pid for leftover in leftovers]  # they drain already
+        leftovers = [] if but_earlier else self._leftovers + self._leftover_parents
+        others = [leftover.pid for leftover in leftovers]  # they drain already; parents end with their last worker
+        for parent in self.parents:
+            parent.retire()
         ends: list[Coroutine[Any, Any, Any]] = [incarnation.end() for incarnation in alive]
+        ends += [parent.end() for parent in self.parents]
         ends += [processes.gone(pid) for pid in others]
         if nginx is not None:
             nginx.quit()
@@ -422,13 +475,15 @@ class Supervisor:
         at_once.cancel()
         for incarnation in alive:
             incarnation.kill()
+        for parent in self.parents:
+            parent.kill()
         for pid in others:
             processes.send(pid, signal.SIGKILL)
         if nginx is not None:
             nginx.kill()
         await all_ended
         for leftover in leftovers:
-            self.run_dir.remove(leftover.incarnation)
+            self.run_dir.remove(leftover.name)
         if not but_earlier:
             self.run_dir.remove_links(keep=set())
 
@@ -439,15 +494,6 @@ async def _all(ends: list[Coroutine[Any, Any, Any]]) -> None:
 
 async def _first(tasks: set[asyncio.Task[None] | asyncio.Task[bool]], timeout: float) -> None:
     await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-
-
-def wanted_workers(settings: Settings) -> dict[str, tuple[str, AppSettings]]:
-    """Every worker that settings ask for: its name to its app's name and settings."""
-    return {
-        name: (app_name, app)
-        for app_name, app in settings.apps.items()
-        for name in worker_names(app_name, app.workers)
-    }
 
 
 def cached_files(settings: Settings) -> dict[str, CachedFiles]:

@@ -130,7 +130,7 @@ def test_a_worker_that_ends_is_replaced_and_the_others_serve_on(site_of):
 
 
 def test_a_worker_that_cannot_start_any_more_is_tried_again_with_growing_delay(site_of):
-    site = site_of({"app": {"target": "app.py:app", "workers": 1}})
+    site = site_of({"app": {"target": "app.py:app", "workers": 1, "preload": False}})
     good = (APPS / "echo.py").read_text()
     (site.folder / "app.py").write_text(good)
     site.write()
@@ -259,12 +259,16 @@ def test_an_app_that_does_not_import_gives_one_traceback_and_leaves_nothing(site
     nothing_left(site)
 
 
-def test_a_worker_that_does_not_answer_in_time_is_named(site_of):
-    site = site_of({"app": {"target": "slow.py", "workers": 1, "start_timeout": 0.7}})
+@pytest.mark.parametrize(
+    ("preload", "says"),
+    [(True, "App app: its import was not done within 0.7 s"), (False, "app1 did not answer within 0.7 s")],
+)
+def test_what_does_not_answer_in_time_is_named(site_of, preload, says):
+    site = site_of({"app": {"target": "slow.py", "workers": 1, "start_timeout": 0.7, "preload": preload}})
     (site.folder / "slow.py").write_text("import time\ntime.sleep(60)\n")
     failed = site.command(str(site.config))
     assert failed.returncode == 1
-    assert "app1 did not answer within 0.7 s (start_timeout)" in failed.stderr
+    assert f"{says} (start_timeout)" in failed.stderr
     nothing_left(site)
 
 
@@ -281,8 +285,9 @@ def test_a_worker_that_ends_while_it_loads_is_named(site_of, code, says):
     nothing_left(site)
 
 
-def test_ctrl_c_during_the_start_leaves_nothing(site_of):
-    site = site_of({"app": {"target": "slow.py", "workers": 2}})
+@pytest.mark.parametrize("preload", [True, False])
+def test_ctrl_c_during_the_start_leaves_nothing(site_of, preload):
+    site = site_of({"app": {"target": "slow.py", "workers": 2, "preload": preload}})
     (site.folder / "slow.py").write_text("import time\nprint('loading')\ntime.sleep(60)\n")
     site.launcher = subprocess.Popen(
         [sys.executable, str(ROOT / "launcher.py"), str(site.config)],
@@ -292,7 +297,7 @@ def test_ctrl_c_during_the_start_leaves_nothing(site_of):
         env=site.env,
     )
     threading.Thread(target=site._read, args=(site.launcher,), daemon=True).start()
-    until(lambda: len(site.said("loading")) == 2, "both are loading")
+    until(lambda: len(site.said("loading")) == (1 if preload else 2), "it is loading, or both are")
     site.processes()
     assert site.stop(signal.SIGINT) == 0
     nothing_left(site)
@@ -301,9 +306,10 @@ def test_ctrl_c_during_the_start_leaves_nothing(site_of):
 # --- output
 
 
-def test_workers_lines_have_their_names_in_front(site_of):
-    site = site_of(TWO).start()
-    assert sorted(site.said("echo is loaded")) == ["app1  | echo is loaded", "app2  | echo is loaded"]
+@pytest.mark.parametrize(("preload", "loaders"), [(True, ["app  "]), (False, ["app1 ", "app2 "])])
+def test_lines_have_the_name_of_their_worker_or_app_in_front(site_of, preload, loaders):
+    site = site_of({"app": {"target": ECHO, "workers": 2, "preload": preload}}).start()
+    assert sorted(site.said("echo is loaded")) == [f"{loader} | echo is loaded" for loader in loaders]
     site.ask("/?print=%1b[31mred%1b[0m+[bold]", cookie="sticky=app2")
     until(lambda: "app2  | red [bold]" in site.lines, "the line arrives, plain, with its brackets")
 
@@ -313,7 +319,7 @@ def test_a_very_long_line_is_no_trouble(site_of):
     (site.folder / "long.py").write_text(f"print('x' * 300_000)\nprint('end')\n{(APPS / 'echo.py').read_text()}")
     site.start()
     until(lambda: site.said(r"\| end"), "what follows arrives")
-    assert sum(line.count("x") for line in site.lines if line.startswith("app1")) >= 300_000
+    assert sum(line.count("x") for line in site.lines if line.startswith("app ")) >= 300_000
 
 
 def test_a_launcher_whose_output_is_closed_goes_on(site_of):

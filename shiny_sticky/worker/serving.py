@@ -265,6 +265,14 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+def load_server() -> None:
+    """Import all that uvicorn serves with, as it would itself; no event loop is made."""
+    config = uvicorn.Config(render_page, log_config=None)
+    config.load()
+    if hasattr(config, "get_loop_factory"):  # an older uvicorn does without this saving
+        config.get_loop_factory()
+
+
 def serve(
     gate: Gate, listener: socket.socket, launcher: Launcher, stop_timeout: float, drain_timeout: float
 ) -> None:

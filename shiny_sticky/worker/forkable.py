@@ -1,0 +1,151 @@
+"""Finds out whether a process that has imported an app may be forked.
+
+A fork has one thread, and shares its parent's open connections and files down to the place where the next byte is
+read. What an app brings to life at import can so be dead in a fork, or be pulled at by several of them at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import socket
+import stat
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+# Devices that have no state of their own.
+HARMLESS_DEVICES = re.compile(r"/dev/(null|zero|full|random|urandom|tty|console|ptmx|pts/\d+)$")
+
+SQLITE = b"SQLite format 3\0"
+
+
+def open_descriptors() -> dict[int, str]:
+    """The descriptors that are open, each with what it leads to, as Linux says it."""
+    found = {}
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the one that the folder was read with
+            found[int(link.name)] = str(link.readlink())
+    return found
+
+
+def why_not(before: dict[int, str]) -> str:
+    """Why this process must not be forked; empty if it may.
+
+    Args:
+        before: the descriptors that were open before the app was imported.
+
+    Returns:
+        What the app does, to stand behind "because it".
+    """
+    opened = {fd: place for fd, place in open_descriptors().items() if before.get(fd) != place}
+    return _threads() or _programs() or _descriptors(opened)
+
+
+def _threads() -> str:
+    """The threads beside this one, but for OpenBLAS's: it starts its own again in a fork."""
+    mine = threading.enumerate()
+    others = [thread.name for thread in mine if thread is not threading.main_thread()]
+    if others:
+        return f"starts {_count('thread', len(others))} at import ({_some(others)})"
+    native = {int(task.name) for task in Path("/proc/self/task").iterdir()} - {
+        thread.native_id or 0 for thread in mine
+    }
+    names = []
+    for number in native:
+        with suppress(OSError):
+            names.append(_name_of(number))
+    # Those of OpenBLAS are called as the process is.
+    unnamed = names.count(_name_of(os.getpid()))
+    if unnamed <= len(_mapped("openblas")) * ((os.cpu_count() or 1) - 1):
+        names = [name for name in names if name != _name_of(os.getpid())]
+    return f"starts {_count('thread', len(names))} of a native library at import ({_some(names)})" if names else ""
+
+
+def _programs() -> str:
+    """Programs that were started, and still run."""
+    names = []
+    with suppress(OSError):  # not every Linux has this file
+        for task in Path("/proc/self/task").iterdir():
+            names += [_name_of(int(child)) for child in (task / "children").read_text().split()]
+    return f"starts a program at import ({_some(names)})" if names else ""
+
+
+def _descriptors(opened: dict[int, str]) -> str:
+    """What was opened and cannot be shared; the plainest reason of several."""
+    for place in opened.values():
+        if place.startswith("/dev/") and not place.startswith("/dev/shm/") and not HARMLESS_DEVICES.match(place):
+            return f"opens a device at import ({place})"
+    if any("eventpoll" in place for place in opened.values()):
+        return "makes an event loop at import"
+    for fd in opened:
+        if _is_sqlite(fd):
+            return f"opens an SQLite database at import ({opened[fd]})"
+    for fd, place in opened.items():
+        if place.startswith("socket:"):
+            return f"opens a socket at import{_ends_of(fd)}"
+    for place in opened.values():
+        if place.startswith(("pipe:", "anon_inode:")):
+            return f"opens a pipe at import ({place})"
+    for fd, place in opened.items():
+        if _has_a_place_to_read(fd, place):
+            return f"keeps a file open at import ({place})"
+    return ""
+
+
+def _is_sqlite(fd: int) -> bool:
+    with suppress(OSError):
+        return stat.S_ISREG(os.fstat(fd).st_mode) and os.pread(fd, len(SQLITE), 0) == SQLITE
+    return False
+
+
+def _ends_of(fd: int) -> str:
+    """Where a socket leads to, in brackets, if that can be said."""
+    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as copy:
+        with suppress(OSError):
+            return _bracketed(copy.getpeername())
+        return _bracketed(copy.getsockname())
+    return ""
+
+
+def _bracketed(address: object) -> str:
+    if isinstance(address, tuple):
+        return f" ({address[0]}:{address[1]})"
+    return f" ({address})" if isinstance(address, str) and address else ""
+
+
+def _has_a_place_to_read(fd: int, place: str) -> bool:
+    """Whether a file is read from where the last reader left it; logs are not, nor what is mapped to memory."""
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return False
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    except OSError:
+        return False
+    access = flags & os.O_ACCMODE
+    if access == os.O_WRONLY or flags & os.O_APPEND:
+        return False
+    return access != os.O_RDONLY or place not in _mapped("")
+
+
+def _mapped(word: str) -> set[str]:
+    """The files that are mapped into memory and have a word in their name."""
+    text = os.fsdecode(Path("/proc/self/maps").read_bytes())
+    rows = [line.split(maxsplit=5) for line in text.split("\n")]
+    return {row[5] for row in rows if len(row) == 6 and word in row[5].rpartition("/")[2]}
+
+
+def _name_of(number: int) -> str:
+    """The name of a process or thread of this one, as Linux has it."""
+    return Path(f"/proc/{number}/comm").read_text(errors="replace").rstrip("\n")
+
+
+def _some(names: list[str]) -> str:
+    """Names for people to read, each once, not too many."""
+    each = sorted(set(names))
+    return ", ".join(each[:3]) + (", ..." if len(each) > 3 else "")
+
+
+def _count(word: str, number: int) -> str:
+    return f"a {word}" if number == 1 else f"{number} {word}s"
