@@ -61,7 +61,8 @@ def main() -> None:
     parser.add_argument("-r", "--rounds", type=int, default=3, help="default: 3")
     rounds = parser.parse_args().rounds
     print(
-        "| app | workers | ready, forked | ready, spawned | PSS in all, forked | spawned |\n|---|---|---|---|---|---|"
+        "| app | workers | ready, forked | ready, spawned | PSS in all, forked | spawned |\n"
+        "|---|---|---|---|---|---|"
     )
     for name in APPS:
         found: dict[tuple[int, bool], list[tuple[float, float]]] = {}
@@ -80,9 +81,8 @@ def main() -> None:
                 f"| {forked[1]:.0f} MB | {spawned[1]:.0f} MB |"
             )
         further = [(median[8, preload][1] - median[4, preload][1]) / 4 for preload in (True, False)]
-        print(
-            f"A further worker: {further[0]:.1f} MB forked, {further[1]:.1f} MB spawned: {further[0] / further[1]:.0%}\n"
-        )
+        share = f"{further[0] / further[1]:.0%}"
+        print(f"A further worker: {further[0]:.1f} MB forked, {further[1]:.1f} MB spawned: {share}\n")
 
 
 if __name__ == "__main__":
