@@ -1,0 +1,704 @@
+"""The scenarios: what is measured, on what, and which figures are wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+import uvloop
+
+import backends
+import load
+from contestants import (
+    APP,
+    Caddy,
+    Contestant,
+    HAProxy,
+    Hash,
+    Launched,
+    Native,
+    Ours,
+    Plain,
+    UvicornWorkers,
+)
+from measure import cpu_seconds, pss
+from programs import Missing
+from serving import Site
+from shiny_session import SessionError, ShinySession
+from shiny_sticky.settings import AppSettings
+
+Figures = dict[str, float]
+
+FRONTS = (Ours, Plain, Hash, Native, HAProxy, Caddy)
+BEFORE_THE_DEMO = (Launched, Plain, Hash, Native, HAProxy, Caddy, UvicornWorkers)
+
+WORKERS = 4
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure in the table: its key, heading with unit, and digits behind the point."""
+
+    key: str
+    heading: str
+    digits: int = 0
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is wanted of one figure.
+
+    Attributes:
+        text: for people.
+        row: whose figure.
+        key: which.
+        limit: the most it may be, or the least.
+        over: rows that it is divided by, round for round: the best of them. Without, the figure itself counts.
+        least: the limit is the least, not the most.
+    """
+
+    text: str
+    row: str
+    key: str
+    limit: float
+    over: tuple[str, ...] = ()
+    least: bool = False
+
+
+@dataclass
+class Outcome:
+    """What came out of a scenario.
+
+    Attributes:
+        rounds: for each row of the table the figures of each round.
+        titles: of the rows.
+        notes: what else there is to say.
+        problems: answers that were wrong.
+    """
+
+    rounds: dict[str, list[Figures]] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One of them.
+
+    Attributes:
+        number: by which it is asked for.
+        title: of its table.
+        how: it is measured, in a sentence or two.
+        columns: of its table.
+        compared: the figure whose ratio to `reference` stands in the last column; empty for none.
+        reference: a row.
+        targets: what is wanted.
+        measure: does it.
+    """
+
+    number: int
+    title: str
+    how: str
+    columns: tuple[Column, ...]
+    compared: str
+    reference: str
+    targets: tuple[Target, ...]
+    measure: Callable[[Bench], Outcome]
+
+
+@dataclass
+class Bench:
+    """How thoroughly it is measured.
+
+    Attributes:
+        rounds: of each contestant.
+        seconds: of load in each round.
+        smoke: only see that it works.
+        say: takes what goes on at the moment.
+    """
+
+    rounds: int
+    seconds: float
+    smoke: bool
+    say: Callable[[str], None]
+
+    @contextlib.contextmanager
+    def running(self, kinds: tuple[type[Contestant], ...], sockets: list[Path], outcome: Outcome) -> Iterator:
+        """Start contestants before these sockets; who cannot be had is left out with a note."""
+        with contextlib.ExitStack() as stack:
+            fronts = []
+            for kind in kinds:
+                self.say(f"starting {kind.key}")
+                try:
+                    fronts.append(stack.enter_context(kind(sockets).running()))
+                    outcome.titles[kind.key] = kind.title
+                except Missing as why:
+                    outcome.notes.append(f"{kind.title} is left out: {why}.")
+            yield fronts
+
+    def alternate(self, outcome: Outcome, once: dict[str, Callable[[], Figures]]) -> None:
+        """Measure all of them by turns, in an order that changes from round to round."""
+        rows = list(once)
+        for number in range(self.rounds):
+            start = number % len(rows)
+            for row in rows[start:] + rows[:start]:
+                self.say(f"round {number + 1} of {self.rounds}: {row}")
+                outcome.rounds.setdefault(row, []).append(once[row]())
+
+
+def _over_http(front: Contestant, seconds: float, requests: list[tuple[str, load.Headers]]) -> Figures:
+    """Requests a second, their time, and the front's CPU time for each."""
+    before = cpu_seconds(front.pids())
+    figures = load.wrk(front.port, seconds, requests)
+    cpu = cpu_seconds(front.pids()) - before
+    count = figures["requests"]
+    return figures | {"rate": count / figures["seconds"], "cpu_us": 1e6 * cpu / count}
+
+
+RATE = Column("rate", "requests/s")
+CPU = Column("cpu_us", "CPU µs/request", 1)
+OTHERS = tuple(kind.key for kind in FRONTS if kind is not Ours)
+
+
+# --- 1, 2, 9: a trivial backend
+
+
+def _routed(bench: Bench) -> Outcome:
+    outcome = Outcome()
+    with (
+        backends.trivial(WORKERS) as sockets,
+        bench.running(FRONTS, sockets, outcome) as fronts,
+    ):
+        once, wrong = {}, {}
+        for front in fronts:
+            named = front.named()
+            answers = [(name, load.fetch(front.port, "/", {"Cookie": named[name]})) for name in [*named] * 50]
+            wrong[front.key] = 100 * sum(reply.body.decode() != name for name, reply in answers) / len(answers)
+            requests = [("/", {"Cookie": cookie}) for cookie in named.values()]
+            load.wrk(front.port, 1, requests)
+            once[front.key] = lambda front=front, requests=requests: (
+                _over_http(front, bench.seconds, requests) | {"wrong": wrong[front.key]}
+            )
+        bench.alternate(outcome, once)
+    return outcome
+
+
+def _first(bench: Bench) -> Outcome:
+    outcome = Outcome()
+    with backends.trivial(WORKERS) as sockets, bench.running(FRONTS, sockets, outcome) as fronts:
+        for front in fronts:
+            load.wrk(front.port, 1, [("/", {})])
+        bench.alternate(
+            outcome,
+            {front.key: lambda front=front: _over_http(front, bench.seconds, [("/", {})]) for front in fronts},
+        )
+    return outcome
+
+
+NAMES = (1, 4, 16, 64, 256)
+
+
+def _growing(bench: Bench) -> Outcome:
+    outcome = Outcome()
+    once = {}
+    with contextlib.ExitStack() as stack:
+        for count in (1, 16) if bench.smoke else NAMES:
+            sockets = stack.enter_context(backends.trivial(count))
+            some = Outcome()
+            for front in stack.enter_context(bench.running((Ours, Plain, HAProxy), sockets, some)):
+                requests = [("/", {"Cookie": cookie}) for cookie in front.named().values()]
+                load.wrk(front.port, 1, requests)
+                row = f"{front.key}-{count}"
+                outcome.titles[row] = f"{front.title}, {count} name{'s' if count > 1 else ''}"
+                once[row] = lambda front=front, requests=requests: _over_http(front, bench.seconds, requests)
+            outcome.notes = some.notes
+        bench.alternate(outcome, once)
+    return outcome
+
+
+# --- 3, 4, 5, 10: the demo
+
+
+def _cold(bench: Bench) -> Outcome:
+    outcome = Outcome()
+    with backends.demo(WORKERS) as sockets, bench.running(BEFORE_THE_DEMO, sockets, outcome) as fronts:
+        once = {}
+        for front in fronts:
+            bench.say(f"warming {front.key}")
+            began = time.monotonic()
+            first, wire = _until_stable(front.port, 5 if bench.smoke else 60)
+            if isinstance(front, Launched):
+                outcome.notes.append(
+                    f"Warmed up by loading the page until its size stayed the same: from {first / 1000:,.0f} KB to "
+                    f"{wire / 1000:,.0f} KB within {time.monotonic() - began:.0f} s."
+                )
+                _compare(front.port, sockets[0], outcome)
+            visits = [load.Browser(front.port).load() for _ in range(8)]
+            requests = [
+                (path, load.BROWSER | ({"Cookie": visit.cookie} if visit.cookie and path != "/" else {}))
+                for visit in visits
+                for path in visit.replies
+            ]
+            once[front.key] = lambda front=front, requests=requests, visits=visits: _page_figures(
+                front, bench.seconds, requests, len(visits[0].replies), visits[0].wire
+            )
+        bench.alternate(outcome, once)
+    return outcome
+
+
+def _page_figures(front: Contestant, seconds: float, requests: list, size: int, wire: int) -> Figures:
+    figures = _over_http(front, seconds, requests)
+    return figures | {
+        "pages": figures["rate"] / size,
+        "size": size,
+        "kb": wire / 1000,
+        "cpu_page_ms": figures["cpu_us"] * size / 1000,
+        "failed": 100 * figures["refused"] / figures["requests"],
+    }
+
+
+def _until_stable(port: int, timeout: float) -> tuple[int, int]:
+    """Load the page until its bytes stay the same for two seconds; gives the first's and the last's."""
+    end = time.monotonic() + timeout
+    wires = [load.Browser(port).load().wire]
+    while time.monotonic() < end:
+        time.sleep(0.25)
+        wires.append(load.Browser(port).load().wire)
+        # The page itself varies by some bytes: ports, dates, names of workers.
+        if len(wires) > 8 and max(wires[-9:]) - min(wires[-9:]) < 100:
+            break
+    return wires[0], wires[-1]
+
+
+def _compare(port: int, uncached: Path, outcome: Outcome) -> None:
+    """See that every asset is what an uncached worker gives, for each encoding."""
+    accepted = (None, "identity", "gzip", "deflate", "br", "zstd", load.ENCODINGS)
+    paths = [path for path in load.Browser(port).load().replies if path != "/"]
+    used: dict[str, int] = {}
+    for path in paths:
+        right = load.fetch(uncached, path)
+        for encoding in accepted:
+            reply = load.fetch(port, path, {"Accept-Encoding": encoding} if encoding else {})
+            came = reply.headers.get("content-encoding", "none")
+            if encoding == load.ENCODINGS:
+                used[came] = used.get(came, 0) + 1
+            if (reply.status, reply.body) != (right.status, right.body):
+                outcome.problems.append(f"{path} differs for Accept-Encoding {encoding}")
+            if came != "none" and came not in (encoding or ""):
+                outcome.problems.append(f"{path} came as {came} for Accept-Encoding {encoding}")
+    outcome.notes.append(
+        f"{len(paths)} assets, each asked for with {len(accepted)} values of Accept-Encoding (none among them), "
+        f"compared with an uncached worker's: {len(outcome.problems)} differ. A browser gets "
+        + ", ".join(f"{count} as {name}" for name, count in used.items())
+        + "."
+    )
+
+
+def _warm(bench: Bench) -> Outcome:
+    outcome = Outcome()
+    with backends.demo(WORKERS) as sockets, bench.running(BEFORE_THE_DEMO, sockets, outcome) as fronts:
+        for front in fronts:
+            bench.say(front.key)
+            _until_stable(front.port, 5)
+            browser = load.Browser(front.port).load()
+            first = (browser.requests, browser.wire)
+            browser.load()
+            outcome.rounds[front.key] = [
+                {
+                    "first": first[0],
+                    "first_kb": first[1] / 1000,
+                    "second": browser.requests - first[0],
+                    "second_kb": (browser.wire - first[1]) / 1000,
+                }
+            ]
+    return outcome
+
+
+def _sessions(bench: Bench) -> Outcome:
+    outcome = Outcome()
+
+    def figures(front: Contestant) -> Figures:
+        before = cpu_seconds(front.pids())
+        found = uvloop.run(load.shiny_sessions(front.port, bench.seconds))
+        cpu = cpu_seconds(front.pids()) - before
+        return found | {
+            "rate": found["sessions"] / found["seconds"],
+            # Where nothing stands in front, the processes are the workers themselves.
+            **({} if front.key == "uvicorn" else {"cpu_ms": 1000 * cpu / max(1, found["sessions"])}),
+        }
+
+    with backends.demo(WORKERS) as sockets, bench.running(BEFORE_THE_DEMO, sockets, outcome) as fronts:
+        for front in fronts:
+            uvloop.run(load.shiny_sessions(front.port, 0.5))
+        bench.alternate(outcome, {front.key: lambda front=front: figures(front) for front in fronts})
+    return outcome
+
+
+def _stays(bench: Bench) -> Outcome:
+    outcome = Outcome()
+    sessions, requests = (2, 10) if bench.smoke else (20, 10)
+    with backends.demo(WORKERS) as sockets, bench.running(BEFORE_THE_DEMO, sockets, outcome) as fronts:
+        for front in fronts:
+            bench.say(front.key)
+            wrong, pids = _astray(front.port, sessions, requests, cookies=True)
+            blocked, _ = _astray(front.port, sessions, requests, cookies=False)
+            outcome.rounds[front.key] = [
+                {
+                    "tried": sessions * requests,
+                    "wrong": 100 * wrong / (sessions * requests),
+                    "blocked": 100 * blocked / (sessions * requests),
+                    "used": pids,
+                }
+            ]
+    return outcome
+
+
+def _astray(port: int, sessions: int, requests: int, *, cookies: bool) -> tuple[int, int]:
+    """Open Shiny sessions, and let each ask for its own route; each in a browser of its own.
+
+    Returns:
+        How many of the requests did not reach the session's process, and how many processes had sessions.
+    """
+    wrong, pids = 0, set()
+    for _ in range(sessions):
+        tab = ShinySession(port, cookies={} if cookies else None, outputs=("worker",))
+        try:
+            tab.open()
+            told = tab.until(lambda tab=tab: tab.custom.get("sticky-test"), "the session's route")
+            pids.add(told["pid"])
+            for number in range(requests):
+                reply = tab.try_(f"{told['url']}&n={number}" if "?" in told["url"] else told["url"])
+                wrong += reply.status != 200 or reply.json["pid"] != told["pid"]
+        except SessionError:
+            wrong += requests
+        finally:
+            tab.close()
+    return wrong, len(pids)
+
+
+# --- 6, 7: websockets
+
+
+def _echoes(bench: Bench) -> Outcome:
+    outcome = Outcome()
+
+    async def figures(front: Contestant, cookies: list[str]) -> Figures:
+        tabs = await load.open_tabs(front.port, cookies, 16)
+        await load.echo_for(tabs, 0.2)
+        for tab in tabs:
+            tab.echoes.clear()
+        before, began = cpu_seconds(front.pids()), time.monotonic()
+        await load.echo_for(tabs, bench.seconds)
+        elapsed, cpu = time.monotonic() - began, cpu_seconds(front.pids()) - before
+        times = sorted(echo for tab in tabs for echo in tab.echoes)
+        for tab in tabs:
+            tab.close()
+        return {
+            "p50_us": 1e6 * times[len(times) // 2],
+            "p99_us": 1e6 * times[int(len(times) * 0.99)],
+            "rate": len(times) / elapsed,
+            "cpu_us": 1e6 * cpu / len(times),
+        }
+
+    with backends.echo(WORKERS) as sockets, bench.running(FRONTS, sockets, outcome) as fronts:
+        cookies = {front.key: list(front.named().values()) for front in fronts}
+        bench.alternate(
+            outcome,
+            {front.key: lambda front=front: uvloop.run(figures(front, cookies[front.key])) for front in fronts},
+        )
+    return outcome
+
+
+def _idle(bench: Bench) -> Outcome:
+    outcome = Outcome()
+    count, hold = (200, 0.5) if bench.smoke else (4000, 10)
+
+    async def held(front: Contestant, cookies: list[str]) -> Figures:
+        before = pss(front.pids())
+        tabs = await load.open_tabs(front.port, cookies, count)
+        await asyncio.sleep(hold)
+        memory = pss(front.pids()) - before
+        alive = await load.still_echo(tabs)
+        for tab in tabs:
+            tab.close()
+        return {"opened": len(tabs), "held": alive, "kb": memory / max(1, len(tabs)) / 1000}
+
+    def figures(kind: type[Contestant], sockets: list[Path]) -> Figures:
+        # A front anew each time: none gives memory back to the system.
+        with kind(sockets).running() as front:
+            return uvloop.run(held(front, list(front.named().values())))
+
+    with backends.echo(WORKERS) as sockets:
+        with bench.running((Ours, Plain, HAProxy), sockets, outcome) as fronts:
+            kinds = [type(front) for front in fronts]
+        bench.alternate(outcome, {kind.key: lambda kind=kind: figures(kind, sockets) for kind in kinds})
+    return outcome
+
+
+# --- 8: the launcher
+
+
+def _starts(bench: Bench) -> Outcome:
+    outcome = Outcome()
+    modes = {"forked": {"preload": True}, "spawned": {"preload": False}}
+    if "preload" not in AppSettings.model_fields:
+        modes = {"spawned": {}}
+        outcome.notes.append("This version has no `preload`; all workers are spawned.")
+    science = Path(__file__).with_name("science.py")
+    apps = {"demo": ("the demo", APP), "science": ("pandas, matplotlib", science)}
+    counts = (1, 4) if bench.smoke else (1, 4, 8)
+    once = {}
+    for app, (title, file) in list(apps.items())[: 1 if bench.smoke else 2]:
+        for mode, settings in modes.items():
+            outcome.titles[f"{app}-{mode}"] = f"{title}, {mode}"
+            once[f"{app}-{mode}"] = lambda file=file, settings=settings: _all_sizes(file, settings, counts)
+    bench.alternate(outcome, once)
+    return outcome
+
+
+def _all_sizes(file: Path, settings: dict, counts: tuple[int, ...]) -> Figures:
+    figures: Figures = {}
+    for count in counts:
+        seconds, answered, memory = _start(file, settings, count)
+        figures |= {f"ready{count}": seconds, f"answer{count}": answered, f"mb{count}": memory / 1e6}
+    for smaller, larger in pairwise((1, *counts[1:])):
+        figures[f"ratio{larger}"] = figures[f"ready{larger}"] / figures["ready1"]
+        figures["further"] = (figures[f"mb{larger}"] - figures["mb1"]) / (larger - 1)
+        assert smaller < larger
+    return figures
+
+
+def _start(file: Path, settings: dict, workers: int) -> tuple[float, float, float]:
+    """Start the launcher.
+
+    Returns:
+        Seconds until all workers are ready, seconds until the page is there, and bytes of the workers' memory
+        (PSS), with that of the process that they were forked off.
+    """
+    with Site({"app": {"target": str(file), "workers": workers, **settings}}) as site:
+        began = time.perf_counter()
+        site.launcher = subprocess.Popen(
+            [sys.executable, str(APP.parent.parent / "launcher.py"), str(site.config)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=site.env,
+        )
+        said = []
+        for line in site.launcher.stdout:
+            said.append(line)
+            if " is at http://" in line:
+                break
+        else:
+            raise RuntimeError(f"the launcher does not start: {''.join(said)}")
+        ready = time.perf_counter() - began
+        while load.fetch(site.port, "/").status != 200:
+            time.sleep(0.005)
+        answered = time.perf_counter() - began
+        time.sleep(1)  # let them settle
+        pids = set()
+        for file in site.run_dir.glob("app*.pid"):
+            process = psutil.Process(int(file.read_text()))
+            while process is not None and process.pid not in (site.launcher.pid, 1):
+                pids.add(process.pid)
+                process = process.parent()
+        return ready, answered, pss(pids)
+
+
+# --- all of them
+
+_PLAIN_CPU = "CPU time of the front's processes; ratio of it to plain nginx's in the same round"
+
+ALL = (
+    Scenario(
+        1,
+        "Routed request",
+        "A cookie that names a worker, all four by turns; wrk with 16 connections; the workers are an nginx that "
+        "answers at once. Wrong worker: of 200 requests, those that another worker answered than the cookie names.",
+        (RATE, Column("p99_us", "p99 µs"), CPU, Column("wrong", "wrong worker %")),
+        "cpu_us",
+        "plain",
+        (
+            Target("CPU a request ≤ 1.03 × plain nginx's", "ours", "cpu_us", 1.03, ("plain",)),
+            Target("CPU a request below HAProxy's", "ours", "cpu_us", 1.0, ("haproxy",)),
+            Target("no request to a wrong worker", "ours", "wrong", 0),
+        ),
+        _routed,
+    ),
+    Scenario(
+        2,
+        "First request",
+        "As before, without a cookie: each response assigns a worker and sets the cookie.",
+        (RATE, Column("p99_us", "p99 µs"), CPU),
+        "cpu_us",
+        "plain",
+        (Target("CPU a request ≤ 1.5 × plain nginx's", "ours", "cpu_us", 1.5, ("plain",)),),
+        _first,
+    ),
+    Scenario(
+        3,
+        "Cold page load",
+        "The demo with four workers: the page and every asset that it names, with a browser's headers, again and "
+        "again by wrk. Bytes are those of one load, counted on the wire.",
+        (
+            Column("pages", "page loads/s", 1),
+            Column("kb", "KB a page"),
+            Column("size", "requests a page"),
+            Column("cpu_page_ms", "CPU ms/page", 2),
+            Column("failed", "failed %", 1),
+        ),
+        "pages",
+        "hash",
+        (
+            Target("≥ 20 × the page loads a second of the hash", "ours", "pages", 20, ("hash",), least=True),
+            Target("≤ 20 % of its bytes", "ours", "kb", 0.2, ("hash",)),
+        ),
+        _cold,
+    ),
+    Scenario(
+        4,
+        "Warm page load",
+        "The same browser loads the page a second time. What is fresh by its own headers comes from its cache; "
+        "what says nothing of that is asked about (RFC 9111, without guessing).",
+        (
+            Column("first", "requests, first load"),
+            Column("first_kb", "KB, first load"),
+            Column("second", "requests, second load"),
+            Column("second_kb", "KB, second load"),
+        ),
+        "",
+        "",
+        (Target("the HTML and nothing else reaches nginx", "ours", "second", 1),),
+        _warm,
+    ),
+    Scenario(
+        5,
+        "New Shiny sessions",
+        "Page, websocket, init, first output; eight visitors at a time, each a new one every time.",
+        (
+            Column("rate", "sessions/s", 1),
+            Column("p50_ms", "p50 ms", 1),
+            Column("cpu_ms", "front's CPU ms/session", 2),
+            Column("failed", "failed"),
+        ),
+        "rate",
+        "plain",
+        (
+            Target(
+                "at least level with the best contestant",
+                "ours",
+                "rate",
+                1.0,
+                tuple(kind.key for kind in BEFORE_THE_DEMO if kind is not Launched),
+                least=True,
+            ),
+        ),
+        _sessions,
+    ),
+    Scenario(
+        6,
+        "Websocket echo",
+        "16 websockets, each of which sends 64 bytes, waits until they are back, and sends again.",
+        (
+            Column("p50_us", "p50 µs"),
+            Column("p99_us", "p99 µs"),
+            Column("rate", "messages/s"),
+            Column("cpu_us", "CPU µs/message", 1),
+        ),
+        "p50_us",
+        "plain",
+        (Target("p50 ≤ 1.05 × plain nginx's", "ours", "p50_us", 1.05, ("plain",)),),
+        _echoes,
+    ),
+    Scenario(
+        7,
+        "4,000 idle websockets",
+        "Opened, left alone for ten seconds, then each gets one more message back. Memory is what the front's "
+        "processes grew by (PSS); the front is started anew for each round.",
+        (Column("opened", "opened"), Column("held", "held"), Column("kb", "KB/socket", 2)),
+        "kb",
+        "plain",
+        (
+            Target("all held", "ours", "held", 4000, least=True),
+            Target("memory a socket ≤ plain nginx's", "ours", "kb", 1.0, ("plain",)),
+        ),
+        _idle,
+    ),
+    Scenario(
+        8,
+        "Start of the launcher, and memory",
+        "From the launcher's start to its line that all workers are ready. Memory is the workers' (PSS), with the "
+        "process that they were forked off; a further worker's is what eight take more than one, by seven.",
+        (
+            Column("ready1", "1 ready, s", 2),
+            Column("ready4", "4 ready, s", 2),
+            Column("ready8", "8 ready, s", 2),
+            Column("ratio4", "4 : 1", 2),
+            Column("ratio8", "8 : 1", 2),
+            Column("answer8", "8 and page, s", 2),
+            Column("mb1", "MB, 1 worker"),
+            Column("mb8", "MB, 8 workers"),
+            Column("further", "MB a further worker", 1),
+        ),
+        "",
+        "",
+        tuple(
+            target
+            for app, title in (("demo", "the demo"), ("science", "pandas, matplotlib"))
+            for target in (
+                Target(f"{title}: 4 workers within 1.3 × the time of one", f"{app}-forked", "ratio4", 1.3),
+                Target(f"{title}: 8 workers within 1.3 × the time of one", f"{app}-forked", "ratio8", 1.3),
+                Target(
+                    f"{title}: a further worker takes ≤ 40 % of a spawned one's memory",
+                    f"{app}-forked",
+                    "further",
+                    0.4,
+                    (f"{app}-spawned",),
+                ),
+            )
+        ),
+        _starts,
+    ),
+    Scenario(
+        9,
+        "Cost as workers grow",
+        "As in 1, with the cookies spread over all names and as many sockets.",
+        (RATE, CPU),
+        "cpu_us",
+        "ours-1",
+        tuple(
+            Target(f"{count} names within 5 % of the CPU of one", f"ours-{count}", "cpu_us", 1.05, ("ours-1",))
+            for count in NAMES[1:]
+        ),
+        _growing,
+    ),
+    Scenario(
+        10,
+        "Requests of a session",
+        "Shiny sessions, each in a browser of its own, ask for a route that only their process has; wrong is what "
+        "another process answered, or 404. Once with cookies, once by browsers that block them.",
+        (
+            Column("tried", "requests"),
+            Column("wrong", "wrong %", 1),
+            Column("blocked", "wrong %, cookies blocked", 1),
+            Column("used", "processes with sessions"),
+        ),
+        "",
+        "",
+        (
+            Target("none goes wrong", "ours", "wrong", 0),
+            Target("none goes wrong where cookies are blocked", "ours", "blocked", 0),
+        ),
+        _stays,
+    ),
+)
