@@ -53,9 +53,12 @@ def demo(count: int) -> Iterator[list[Path]]:
     """The demo in that many plain uvicorn processes, each on a socket."""
     with folder() as place, contextlib.ExitStack() as stack:
         sockets = [place / f"{name}.sock" for name in names(count)]
+        programs = []
         for file in sockets:
             command = [sys.executable, "-m", "uvicorn", "app:app", "--uds", str(file), *QUIET_UVICORN]
             program = Program(command, file.with_suffix(".log"), DEMO, {"STICKY_WORKER": file.stem})
-            stack.enter_context(program).ready(lambda file=file: socket_answers(file))
+            programs.append(stack.enter_context(program))
+        for program, file in zip(programs, sockets, strict=True):
+            program.ready(lambda file=file: socket_answers(file))
             fetch(file, "/")  # a Shiny process has the page's files once it has rendered the page
         yield sockets

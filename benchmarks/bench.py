@@ -6,6 +6,7 @@ All contestants by turns, on the same workers, on this machine; results as a tab
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import shlex
@@ -53,8 +54,10 @@ class Progress:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-s", "--scenarios", help="such as 1,2,9 (default: all)")
-    parser.add_argument("-r", "--rounds", type=int, default=5, help="of each contestant (default: 5)")
-    parser.add_argument("-t", "--seconds", type=float, default=2, help="of load in a round (default: 2)")
+    parser.add_argument(
+        "-r", "--rounds", type=int, default=9, help="of each contestant (default: 9; at most 5 in 7 and 8)"
+    )
+    parser.add_argument("-t", "--seconds", type=int, default=1, help="of load in a round, whole ones (default: 1)")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results", help="folder for the results")
     parser.add_argument("--smoke", action="store_true", help="a second each, to see that all of it works")
     parser.add_argument("--report", action="store_true", help="write table and plots anew from results.json")
@@ -78,21 +81,26 @@ def main() -> int:
     about = measure.machine(contestants.versions())
     about["command"] = f"make bench ARGS={shlex.quote(shlex.join(sys.argv[1:]))}" if sys.argv[1:] else "make bench"
     about["rounds"] = f"{rounds}, of {seconds:g} s each"
-    outcomes, bad = {}, False
-    for scenario in chosen:
-        progress = Progress(f"{scenario.number}. {scenario.title}")
-        try:
-            outcome = scenario.measure(scenarios.Bench(rounds, seconds, options.smoke, progress))
-        except Exception:
-            traceback.print_exc()
-            progress.end("failed")
-            bad = True
-            continue
-        outcomes[str(scenario.number)] = asdict(outcome)
-        progress.end(report.summary(scenario, outcome))
-        for text in [*outcome.notes, *outcome.problems] if options.smoke else outcome.problems:
-            print(f"   {text}", flush=True)
-        bad |= bool(outcome.problems) or not report.has_figures(outcome)
+    outcomes, notes, bad = {}, {}, False
+    with contextlib.ExitStack() as stack:
+        bench = scenarios.Bench(rounds, seconds, options.smoke, print, stack)
+        for scenario in chosen:
+            bench.say = progress = Progress(f"{scenario.number}. {scenario.title}")
+            try:
+                outcome = scenario.measure(bench)
+            except Exception:
+                traceback.print_exc()
+                progress.end("failed")
+                bad = True
+                continue
+            outcomes[str(scenario.number)] = asdict(outcome)
+            progress.end(report.figures(scenario, outcome) if options.smoke else report.verdicts(scenario, outcome))
+            for text in outcome.problems:
+                print(f"   {text}", flush=True)
+            notes |= dict.fromkeys(outcome.notes)
+            bad |= bool(outcome.problems) or not report.has_figures(outcome)
+    if options.smoke:
+        print("\n".join(notes))
     if not options.smoke:
         report.write({"about": about, "scenarios": outcomes}, options.output)
         print(f"Written to {options.output}/README.md")

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import plots
 import scenarios
 from measure import Spread, spread
 from scenarios import Column, Outcome, Scenario, Target
@@ -55,8 +56,15 @@ def judge(target: Target, outcome: Outcome) -> tuple[Spread | None, str, str]:
     return value, over, "reached" if reached else "within the spread" if touched else "missed"
 
 
-def summary(scenario: Scenario, outcome: Outcome) -> str:
-    """One line for the terminal."""
+def figures(scenario: Scenario, outcome: Outcome) -> str:
+    """One line for the terminal: this project's own figures."""
+    row = next(iter(outcome.rounds), "")
+    parts = (f"{column.heading} {_cell(column, outcome.rounds[row])}" for column in scenario.columns if row)
+    return f"{row}: {', '.join(parts)} ({len(outcome.rounds) - 1} others measured)"
+
+
+def verdicts(scenario: Scenario, outcome: Outcome) -> str:
+    """One line for the terminal: what was wanted and reached."""
     parts = []
     for target in scenario.targets:
         value, over, verdict = judge(target, outcome)
@@ -112,7 +120,9 @@ def write(results: dict[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     outcomes = {int(key): Outcome(**value) for key, value in results["scenarios"].items()}
+    pictures = plots.write(outcomes, folder)
     lines = ["# Benchmark results", ""]
+    lines += ["![Routed requests and page loads](overview.png)", ""] if "overview.png" in pictures else []
     lines += ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in results["about"].items()), ""]
     lines += [
         "Figures are medians of the rounds; ratios are taken within a round, so that what slows the whole machine",
@@ -120,17 +130,14 @@ def write(results: dict[str, Any], folder: Path) -> None:
         "CPU time is that of the front's processes, wherever the table does not say otherwise.",
         "",
     ]
-    for scenario in scenarios.ALL:
+    for scenario in sorted(scenarios.ALL, key=lambda scenario: scenario.number):
         if (outcome := outcomes.get(scenario.number)) is None:
             continue
         lines += [f"## {scenario.number}. {scenario.title}", "", scenario.how, ""]
         lines += [*table(scenario, outcome), "", *targets(scenario, outcome), ""]
         lines += [f"- {note}" for note in [*outcome.notes, *outcome.problems]]
         lines += [""] if lines[-1] else []
-        if picture := _PLOTS.get(scenario.number):
-            picture(outcome, folder / f"{scenario.number}.png")
-            lines += [f"![{scenario.title}]({scenario.number}.png)", ""]
+        for name, first in pictures.items():
+            if first == scenario.number and name != "overview.png":
+                lines += [f"![{scenario.title}]({name})", ""]
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
-
-
-_PLOTS: dict[int, Any] = {}

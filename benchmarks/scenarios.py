@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -124,12 +123,28 @@ class Bench:
         seconds: of load in each round.
         smoke: only see that it works.
         say: takes what goes on at the moment.
+        stack: what is open until the end.
     """
 
     rounds: int
     seconds: float
     smoke: bool
     say: Callable[[str], None]
+    stack: contextlib.ExitStack
+    _demo: tuple[list[Path], list[Contestant], Outcome] | None = None
+
+    def demo(self, outcome: Outcome) -> tuple[list[Path], list[Contestant]]:
+        """The demo's plain workers, and all fronts before them; started once, for all scenarios that use it."""
+        if self._demo is None:
+            self.say("starting the demo")
+            some = Outcome()
+            sockets = self.stack.enter_context(backends.demo(WORKERS))
+            fronts = self.stack.enter_context(self.running(BEFORE_THE_DEMO, sockets, some))
+            self._demo = sockets, fronts, some
+        sockets, fronts, some = self._demo
+        outcome.titles |= some.titles
+        outcome.notes += some.notes
+        return sockets, fronts
 
     @contextlib.contextmanager
     def running(self, kinds: tuple[type[Contestant], ...], sockets: list[Path], outcome: Outcome) -> Iterator:
@@ -145,13 +160,14 @@ class Bench:
                     outcome.notes.append(f"{kind.title} is left out: {why}.")
             yield fronts
 
-    def alternate(self, outcome: Outcome, once: dict[str, Callable[[], Figures]]) -> None:
-        """Measure all of them by turns, in an order that changes from round to round."""
+    def alternate(self, outcome: Outcome, once: dict[str, Callable[[], Figures]], most: int = 99) -> None:
+        """Measure all of them by turns, in an order that changes from round to round; at most so many rounds."""
         rows = list(once)
-        for number in range(self.rounds):
+        rounds = min(self.rounds, most)
+        for number in range(rounds):
             start = number % len(rows)
             for row in rows[start:] + rows[:start]:
-                self.say(f"round {number + 1} of {self.rounds}: {row}")
+                self.say(f"round {number + 1} of {rounds}: {row}")
                 outcome.rounds.setdefault(row, []).append(once[row]())
 
 
@@ -230,28 +246,23 @@ def _growing(bench: Bench) -> Outcome:
 
 def _cold(bench: Bench) -> Outcome:
     outcome = Outcome()
-    with backends.demo(WORKERS) as sockets, bench.running(BEFORE_THE_DEMO, sockets, outcome) as fronts:
-        once = {}
-        for front in fronts:
-            bench.say(f"warming {front.key}")
-            began = time.monotonic()
-            first, wire = _until_stable(front.port, 5 if bench.smoke else 60)
-            if isinstance(front, Launched):
-                outcome.notes.append(
-                    f"Warmed up by loading the page until its size stayed the same: from {first / 1000:,.0f} KB to "
-                    f"{wire / 1000:,.0f} KB within {time.monotonic() - began:.0f} s."
-                )
-                _compare(front.port, sockets[0], outcome)
-            visits = [load.Browser(front.port).load() for _ in range(8)]
-            requests = [
-                (path, load.BROWSER | ({"Cookie": visit.cookie} if visit.cookie and path != "/" else {}))
-                for visit in visits
-                for path in visit.replies
-            ]
-            once[front.key] = lambda front=front, requests=requests, visits=visits: _page_figures(
-                front, bench.seconds, requests, len(visits[0].replies), visits[0].wire
-            )
-        bench.alternate(outcome, once)
+    sockets, fronts = bench.demo(outcome)
+    once = {}
+    for front in fronts:
+        bench.say(f"warming {front.key}")
+        if isinstance(front, Launched):
+            _until_stable(front.port, outcome)
+            _compare(front.port, sockets[0], outcome)
+        visits = [load.Browser(front.port).load() for _ in range(8)]
+        requests = [
+            (path, load.BROWSER | ({"Cookie": visit.cookie} if visit.cookie and path != "/" else {}))
+            for visit in visits
+            for path in visit.replies
+        ]
+        once[front.key] = lambda front=front, requests=requests, visit=visits[-1]: _page_figures(
+            front, bench.seconds, requests, len(visit.replies), visit.wire
+        )
+    bench.alternate(outcome, once)
     return outcome
 
 
@@ -266,17 +277,20 @@ def _page_figures(front: Contestant, seconds: float, requests: list, size: int, 
     }
 
 
-def _until_stable(port: int, timeout: float) -> tuple[int, int]:
-    """Load the page until its bytes stay the same for two seconds; gives the first's and the last's."""
-    end = time.monotonic() + timeout
+def _until_stable(port: int, outcome: Outcome) -> None:
+    """Load the page until its bytes stay the same for two seconds, and note how long that took."""
+    began = time.monotonic()
     wires = [load.Browser(port).load().wire]
-    while time.monotonic() < end:
+    while time.monotonic() - began < 60:
         time.sleep(0.25)
         wires.append(load.Browser(port).load().wire)
         # The page itself varies by some bytes: ports, dates, names of workers.
         if len(wires) > 8 and max(wires[-9:]) - min(wires[-9:]) < 100:
             break
-    return wires[0], wires[-1]
+    outcome.notes.append(
+        f"Warmed up by loading the page until its size stayed the same for two seconds: from "
+        f"{wires[0] / 1000:,.0f} KB to {wires[-1] / 1000:,.0f} KB, {time.monotonic() - began:.0f} s in all."
+    )
 
 
 def _compare(port: int, uncached: Path, outcome: Outcome) -> None:
@@ -305,21 +319,19 @@ def _compare(port: int, uncached: Path, outcome: Outcome) -> None:
 
 def _warm(bench: Bench) -> Outcome:
     outcome = Outcome()
-    with backends.demo(WORKERS) as sockets, bench.running(BEFORE_THE_DEMO, sockets, outcome) as fronts:
-        for front in fronts:
-            bench.say(front.key)
-            _until_stable(front.port, 5)
-            browser = load.Browser(front.port).load()
-            first = (browser.requests, browser.wire)
-            browser.load()
-            outcome.rounds[front.key] = [
-                {
-                    "first": first[0],
-                    "first_kb": first[1] / 1000,
-                    "second": browser.requests - first[0],
-                    "second_kb": (browser.wire - first[1]) / 1000,
-                }
-            ]
+    for front in bench.demo(outcome)[1]:
+        bench.say(front.key)
+        browser = load.Browser(front.port).load()
+        first = (browser.requests, browser.wire)
+        browser.load()
+        outcome.rounds[front.key] = [
+            {
+                "first": first[0],
+                "first_kb": first[1] / 1000,
+                "second": browser.requests - first[0],
+                "second_kb": (browser.wire - first[1]) / 1000,
+            }
+        ]
     return outcome
 
 
@@ -336,29 +348,29 @@ def _sessions(bench: Bench) -> Outcome:
             **({} if front.key == "uvicorn" else {"cpu_ms": 1000 * cpu / max(1, found["sessions"])}),
         }
 
-    with backends.demo(WORKERS) as sockets, bench.running(BEFORE_THE_DEMO, sockets, outcome) as fronts:
-        for front in fronts:
-            uvloop.run(load.shiny_sessions(front.port, 0.5))
-        bench.alternate(outcome, {front.key: lambda front=front: figures(front) for front in fronts})
+    fronts = bench.demo(outcome)[1]
+    for front in fronts:
+        uvloop.run(load.shiny_sessions(front.port, 0.3))
+    bench.alternate(outcome, {front.key: lambda front=front: figures(front) for front in fronts})
     return outcome
 
 
 def _stays(bench: Bench) -> Outcome:
     outcome = Outcome()
     sessions, requests = (2, 10) if bench.smoke else (20, 10)
-    with backends.demo(WORKERS) as sockets, bench.running(BEFORE_THE_DEMO, sockets, outcome) as fronts:
-        for front in fronts:
-            bench.say(front.key)
-            wrong, pids = _astray(front.port, sessions, requests, cookies=True)
-            blocked, _ = _astray(front.port, sessions, requests, cookies=False)
-            outcome.rounds[front.key] = [
-                {
-                    "tried": sessions * requests,
-                    "wrong": 100 * wrong / (sessions * requests),
-                    "blocked": 100 * blocked / (sessions * requests),
-                    "used": pids,
-                }
-            ]
+    for front in bench.demo(outcome)[1]:
+        bench.say(front.key)
+        wrong, pids = _astray(front.port, sessions, requests, cookies=True)
+        blocked, pids_blocked = _astray(front.port, sessions, requests, cookies=False)
+        outcome.rounds[front.key] = [
+            {
+                "tried": sessions * requests,
+                "wrong": 100 * wrong / (sessions * requests),
+                "used": pids,
+                "blocked": 100 * blocked / (sessions * requests),
+                "used_blocked": pids_blocked,
+            }
+        ]
     return outcome
 
 
@@ -440,7 +452,7 @@ def _idle(bench: Bench) -> Outcome:
     with backends.echo(WORKERS) as sockets:
         with bench.running((Ours, Plain, HAProxy), sockets, outcome) as fronts:
             kinds = [type(front) for front in fronts]
-        bench.alternate(outcome, {kind.key: lambda kind=kind: figures(kind, sockets) for kind in kinds})
+        bench.alternate(outcome, {kind.key: lambda kind=kind: figures(kind, sockets) for kind in kinds}, most=5)
     return outcome
 
 
@@ -461,7 +473,7 @@ def _starts(bench: Bench) -> Outcome:
         for mode, settings in modes.items():
             outcome.titles[f"{app}-{mode}"] = f"{title}, {mode}"
             once[f"{app}-{mode}"] = lambda file=file, settings=settings: _all_sizes(file, settings, counts)
-    bench.alternate(outcome, once)
+    bench.alternate(outcome, once, most=5)
     return outcome
 
 
@@ -470,11 +482,10 @@ def _all_sizes(file: Path, settings: dict, counts: tuple[int, ...]) -> Figures:
     for count in counts:
         seconds, answered, memory = _start(file, settings, count)
         figures |= {f"ready{count}": seconds, f"answer{count}": answered, f"mb{count}": memory / 1e6}
-    for smaller, larger in pairwise((1, *counts[1:])):
-        figures[f"ratio{larger}"] = figures[f"ready{larger}"] / figures["ready1"]
-        figures["further"] = (figures[f"mb{larger}"] - figures["mb1"]) / (larger - 1)
-        assert smaller < larger
-    return figures
+    for count in counts[1:]:
+        figures[f"ratio{count}"] = figures[f"ready{count}"] / figures["ready1"]
+    most = counts[-1]
+    return figures | {"further": (figures[f"mb{most}"] - figures["mb1"]) / (most - 1)}
 
 
 def _start(file: Path, settings: dict, workers: int) -> tuple[float, float, float]:
@@ -517,8 +528,7 @@ def _start(file: Path, settings: dict, workers: int) -> tuple[float, float, floa
 
 # --- all of them
 
-_PLAIN_CPU = "CPU time of the front's processes; ratio of it to plain nginx's in the same round"
-
+# In the order in which they run: those that share the demo stand last.
 ALL = (
     Scenario(
         1,
@@ -546,64 +556,17 @@ ALL = (
         _first,
     ),
     Scenario(
-        3,
-        "Cold page load",
-        "The demo with four workers: the page and every asset that it names, with a browser's headers, again and "
-        "again by wrk. Bytes are those of one load, counted on the wire.",
-        (
-            Column("pages", "page loads/s", 1),
-            Column("kb", "KB a page"),
-            Column("size", "requests a page"),
-            Column("cpu_page_ms", "CPU ms/page", 2),
-            Column("failed", "failed %", 1),
+        9,
+        "Cost as workers grow",
+        "As in 1, with the cookies spread over all names and as many sockets.",
+        (RATE, CPU),
+        "cpu_us",
+        "ours-1",
+        tuple(
+            Target(f"{count} names within 5 % of the CPU of one", f"ours-{count}", "cpu_us", 1.05, ("ours-1",))
+            for count in NAMES[1:]
         ),
-        "pages",
-        "hash",
-        (
-            Target("≥ 20 × the page loads a second of the hash", "ours", "pages", 20, ("hash",), least=True),
-            Target("≤ 20 % of its bytes", "ours", "kb", 0.2, ("hash",)),
-        ),
-        _cold,
-    ),
-    Scenario(
-        4,
-        "Warm page load",
-        "The same browser loads the page a second time. What is fresh by its own headers comes from its cache; "
-        "what says nothing of that is asked about (RFC 9111, without guessing).",
-        (
-            Column("first", "requests, first load"),
-            Column("first_kb", "KB, first load"),
-            Column("second", "requests, second load"),
-            Column("second_kb", "KB, second load"),
-        ),
-        "",
-        "",
-        (Target("the HTML and nothing else reaches nginx", "ours", "second", 1),),
-        _warm,
-    ),
-    Scenario(
-        5,
-        "New Shiny sessions",
-        "Page, websocket, init, first output; eight visitors at a time, each a new one every time.",
-        (
-            Column("rate", "sessions/s", 1),
-            Column("p50_ms", "p50 ms", 1),
-            Column("cpu_ms", "front's CPU ms/session", 2),
-            Column("failed", "failed"),
-        ),
-        "rate",
-        "plain",
-        (
-            Target(
-                "at least level with the best contestant",
-                "ours",
-                "rate",
-                1.0,
-                tuple(kind.key for kind in BEFORE_THE_DEMO if kind is not Launched),
-                least=True,
-            ),
-        ),
-        _sessions,
+        _growing,
     ),
     Scenario(
         6,
@@ -670,17 +633,64 @@ ALL = (
         _starts,
     ),
     Scenario(
-        9,
-        "Cost as workers grow",
-        "As in 1, with the cookies spread over all names and as many sockets.",
-        (RATE, CPU),
-        "cpu_us",
-        "ours-1",
-        tuple(
-            Target(f"{count} names within 5 % of the CPU of one", f"ours-{count}", "cpu_us", 1.05, ("ours-1",))
-            for count in NAMES[1:]
+        3,
+        "Cold page load",
+        "The demo with four workers: the page and every asset that it names, with a browser's headers, again and "
+        "again by wrk. Bytes are those of one load, counted on the wire.",
+        (
+            Column("pages", "page loads/s", 1),
+            Column("kb", "KB a page"),
+            Column("size", "requests a page"),
+            Column("cpu_page_ms", "CPU ms/page", 2),
+            Column("failed", "failed %", 1),
         ),
-        _growing,
+        "pages",
+        "hash",
+        (
+            Target("≥ 20 × the page loads a second of the hash", "ours", "pages", 20, ("hash",), least=True),
+            Target("≤ 20 % of its bytes", "ours", "kb", 0.2, ("hash",)),
+        ),
+        _cold,
+    ),
+    Scenario(
+        4,
+        "Warm page load",
+        "The same browser loads the page a second time. What is fresh by its own headers comes from its cache; "
+        "what says nothing of that is asked about (RFC 9111, without guessing).",
+        (
+            Column("first", "requests, first load"),
+            Column("first_kb", "KB, first load"),
+            Column("second", "requests, second load"),
+            Column("second_kb", "KB, second load"),
+        ),
+        "",
+        "",
+        (Target("the HTML and nothing else reaches nginx", "ours", "second", 1),),
+        _warm,
+    ),
+    Scenario(
+        5,
+        "New Shiny sessions",
+        "Page, websocket, init, first output; eight visitors at a time, each a new one every time.",
+        (
+            Column("rate", "sessions/s", 1),
+            Column("p50_ms", "p50 ms", 1),
+            Column("cpu_ms", "front's CPU ms/session", 2),
+            Column("failed", "failed"),
+        ),
+        "rate",
+        "plain",
+        (
+            Target(
+                "at least level with the best contestant",
+                "ours",
+                "rate",
+                1.0,
+                tuple(kind.key for kind in BEFORE_THE_DEMO if kind is not Launched),
+                least=True,
+            ),
+        ),
+        _sessions,
     ),
     Scenario(
         10,
@@ -690,8 +700,9 @@ ALL = (
         (
             Column("tried", "requests"),
             Column("wrong", "wrong %", 1),
-            Column("blocked", "wrong %, cookies blocked", 1),
-            Column("used", "processes with sessions"),
+            Column("used", "processes in use"),
+            Column("blocked", "cookies blocked: wrong %", 1),
+            Column("used_blocked", "processes in use"),
         ),
         "",
         "",
