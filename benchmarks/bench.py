@@ -25,6 +25,7 @@ import measure
 import report
 import scenarios
 import sid
+import wanted
 
 
 class Progress:
@@ -55,11 +56,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-s", "--scenarios", help="such as 1,2,9 (default: all)")
     parser.add_argument(
-        "-r", "--rounds", type=int, default=9, help="of each contestant (default: 9; at most 5 in 7 and 8)"
+        "-r", "--rounds", type=int, default=15, help="of each contestant (default: 15; fewer of long ones)"
     )
-    parser.add_argument("-t", "--seconds", type=int, default=1, help="of load in a round, whole ones (default: 1)")
+    parser.add_argument("-t", "--seconds", type=float, default=0.5, help="of load in a round (default: 0.5)")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results", help="folder for the results")
-    parser.add_argument("--smoke", action="store_true", help="a second each, to see that all of it works")
+    parser.add_argument("--smoke", action="store_true", help="a moment each, to see that all of it works")
     parser.add_argument("--report", action="store_true", help="write table and plots anew from results.json")
     options = parser.parse_args()
 
@@ -67,11 +68,11 @@ def main() -> int:
     if options.report:
         report.write(json.loads(raw.read_text()), options.output)
         return 0
-    chosen = scenarios.ALL
+    chosen = wanted.ALL
     if options.scenarios:
         numbers = {int(number) for number in options.scenarios.split(",")}
-        chosen = tuple(scenario for scenario in scenarios.ALL if scenario.number in numbers)
-    rounds, seconds = (1, 1) if options.smoke else (options.rounds, options.seconds)
+        chosen = tuple(scenario for scenario in wanted.ALL if scenario.number in numbers)
+    rounds, seconds = (1, 0.3) if options.smoke else (options.rounds, options.seconds)
     sid.download_allowed = not options.smoke
 
     # Thousands of sockets; and an end by SIGTERM shall end what was started.
@@ -80,7 +81,7 @@ def main() -> int:
 
     about = measure.machine(contestants.versions())
     about["command"] = f"make bench ARGS={shlex.quote(shlex.join(sys.argv[1:]))}" if sys.argv[1:] else "make bench"
-    about["rounds"] = f"{rounds}, of {seconds:g} s each"
+    about["rounds"] = f"{rounds} of {seconds:g} s of load each; where that is too short, fewer and longer"
     outcomes, notes, bad = {}, {}, False
     with contextlib.ExitStack() as stack:
         bench = scenarios.Bench(rounds, seconds, options.smoke, print, stack)

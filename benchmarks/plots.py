@@ -12,28 +12,29 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from measure import spread
-from scenarios import ALL, Outcome
+from scenarios import Outcome
+from wanted import COLUMNS
 
 OURS, OTHERS, TEXT = "#1769aa", "#b8c4ce", "#37474f"
 
 # Name of the picture: panels of (scenario, column, title, which way is better).
 BARS = {
     "overview": (
-        (1, "cpu_us", "CPU time a routed request, µs", "less"),
+        (1, "cpu_us", "CPU a routed request, µs", "less"),
         (3, "pages", "Page loads a second", "more"),
     ),
     "routing": (
-        (1, "cpu_us", "CPU time a routed request, µs", "less"),
-        (2, "cpu_us", "CPU time a first request, µs", "less"),
+        (1, "cpu_us", "CPU a routed request, µs", "less"),
+        (2, "cpu_us", "CPU a first request, µs", "less"),
     ),
-    "pages": ((3, "pages", "Page loads a second", "more"), (3, "kb", "Size of a page load, KB", "less")),
+    "pages": ((3, "pages", "Page loads a second", "more"), (3, "kb_page", "Size of a page load, KB", "less")),
     "sessions": (
-        (5, "rate", "New Shiny sessions a second", "more"),
-        (10, "wrong", "Session requests that go wrong, %", "less"),
+        (5, "sessions_rate", "New Shiny sessions a second", "more"),
+        (10, "wrong", "Session requests gone wrong, %", "less"),
     ),
     "websockets": (
-        (6, "p50_us", "Round trip of a message, p50, µs", "less"),
-        (7, "kb", "Memory of an idle websocket, KB", "less"),
+        (6, "p50_us", "Message there and back, µs (p50)", "less"),
+        (7, "kb_socket", "Memory an idle websocket, KB", "less"),
     ),
     "start": ((8, "ready8", "8 workers ready, s", "less"), (8, "further", "Memory a further worker, MB", "less")),
 }
@@ -45,7 +46,16 @@ def write(outcomes: dict[int, Outcome], folder: Path) -> dict[str, int]:
     Returns:
         File names, each with the first scenario that it shows.
     """
-    plt.rcParams.update({"font.size": 9, "text.color": TEXT, "axes.labelcolor": TEXT, "ytick.color": TEXT})
+    plt.rcParams.update(
+        {
+            "font.size": 9,
+            "text.color": TEXT,
+            "axes.labelcolor": TEXT,
+            "axes.titlecolor": TEXT,
+            "xtick.color": TEXT,
+            "ytick.color": TEXT,
+        }
+    )
     drawn = {}
     for name, panels in BARS.items():
         if not all(number in outcomes and _values(outcomes[number], key) for number, key, _, _ in panels):
@@ -53,14 +63,9 @@ def write(outcomes: dict[int, Outcome], folder: Path) -> dict[str, int]:
         rows = max(len(_values(outcomes[number], key)) for number, key, _, _ in panels)
         figure, axes = plt.subplots(1, len(panels), figsize=(9.6, 0.7 + 0.33 * rows), layout="constrained")
         for ax, (number, key, title, better) in zip(axes, panels, strict=True):
-            digits = next(
-                column.digits
-                for scenario in ALL
-                for column in scenario.columns
-                if scenario.number == number and column.key == key
-            )
-            _bars(ax, _values(outcomes[number], key), digits)
-            ax.set_title(f"{title} ({better} is better)", loc="left", fontsize=9.5, color=TEXT)
+            _bars(ax, _values(outcomes[number], key), COLUMNS[key][1])
+            ax.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
+            ax.set_xlabel(f"{better} is better", loc="left", color="#78909c", fontsize=8)
         drawn[_save(figure, folder, name)] = panels[0][0]
     if 9 in outcomes:
         drawn[_growth(outcomes[9], folder)] = 9
@@ -118,11 +123,10 @@ def _growth(outcome: Outcome, folder: Path) -> str:
         spreads = [spread(points[count]) for count in counts]
         color = shades.get(key, OTHERS)
         ax.plot(counts, [s.median for s in spreads], color=color, marker="o", markersize=4)
-        ax.fill_between(counts, [s.least for s in spreads], [s.greatest for s in spreads], color=color, alpha=0.12)
         title = _plain(outcome.titles[f"{key}-{counts[0]}"].rpartition(",")[0])
         ends.append((spreads[-1].median, title, color, counts))
     # A line's name stands at its end; names that would overlap are moved apart.
-    top = max(s.greatest for s in (spread(values) for points in lines.values() for values in points.values()))
+    top = max(spread(values).median for points in lines.values() for values in points.values())
     height = 0.0
     for median, title, color, counts in sorted(ends):
         height = max(median, height + 0.07 * top)

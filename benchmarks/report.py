@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import plots
-import scenarios
+import wanted
 from measure import Spread, spread
-from scenarios import Column, Outcome, Scenario, Target
+from scenarios import Outcome
+from wanted import COLUMNS, Scenario, Target
 
 
 def has_figures(outcome: Outcome) -> bool:
@@ -59,8 +60,8 @@ def judge(target: Target, outcome: Outcome) -> tuple[Spread | None, str, str]:
 def figures(scenario: Scenario, outcome: Outcome) -> str:
     """One line for the terminal: this project's own figures."""
     row = next(iter(outcome.rounds), "")
-    parts = (f"{column.heading} {_cell(column, outcome.rounds[row])}" for column in scenario.columns if row)
-    return f"{row}: {', '.join(parts)} ({len(outcome.rounds) - 1} others measured)"
+    parts = (f"{COLUMNS[key][0]} {_cell(key, outcome.rounds.get(row, []))}" for key in scenario.columns.split())
+    return f"{row}: {', '.join(parts)}; {len(outcome.rounds) - 1} rows more"
 
 
 def verdicts(scenario: Scenario, outcome: Outcome) -> str:
@@ -69,7 +70,8 @@ def verdicts(scenario: Scenario, outcome: Outcome) -> str:
     for target in scenario.targets:
         value, over, verdict = judge(target, outcome)
         if value is not None:
-            parts.append(f"{target.text}: {value.median:.3g}{f' x {over}' if over else ''}, {verdict}")
+            figure = number(value.median, 0 if value.median >= 100 else 2)
+            parts.append(f"{target.text}: {figure}{f' x {over}' if over else ''}, {verdict}")
     return "; ".join(parts) or f"{sum(map(len, outcome.rounds.values()))} figures"
 
 
@@ -78,21 +80,21 @@ def number(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}"
 
 
-def _cell(column: Column, rounds: list[dict[str, float]]) -> str:
-    values = [figures[column.key] for figures in rounds if column.key in figures]
-    return number(spread(values).median, column.digits) if values else "–"
+def _cell(key: str, rounds: list[dict[str, float]]) -> str:
+    values = [figures[key] for figures in rounds if key in figures]
+    return number(spread(values).median, COLUMNS[key][1]) if values else "–"
 
 
 def table(scenario: Scenario, outcome: Outcome) -> list[str]:
     """A scenario's table, one line an item."""
-    headings = ["", *(column.heading for column in scenario.columns)]
+    keys = scenario.columns.split()
+    headings = ["", *(COLUMNS[key][0] for key in keys)]
     if scenario.compared:
         reference = outcome.titles.get(scenario.reference, scenario.reference)
-        key = next(column.heading for column in scenario.columns if column.key == scenario.compared)
-        headings.append(f"ratio of {key} to {reference}: median (range)")
+        headings.append(f"{COLUMNS[scenario.compared][0]}: ratio to {reference} (range)")
     lines = [f"| {' | '.join(headings)} |", "|---" + "|--:" * (len(headings) - 1) + "|"]
     for row, rounds in outcome.rounds.items():
-        cells = [outcome.titles[row], *(_cell(column, rounds) for column in scenario.columns)]
+        cells = [outcome.titles[row], *(_cell(key, rounds) for key in keys)]
         if scenario.compared:
             value = ratio(outcome, scenario.compared, row, scenario.reference)
             cells.append(f"{value.median:.2f} ({value.least:.2f}–{value.greatest:.2f})" if value else "–")
@@ -130,7 +132,7 @@ def write(results: dict[str, Any], folder: Path) -> None:
         "CPU time is that of the front's processes, wherever the table does not say otherwise.",
         "",
     ]
-    for scenario in sorted(scenarios.ALL, key=lambda scenario: scenario.number):
+    for scenario in sorted(wanted.ALL, key=lambda scenario: scenario.number):
         if (outcome := outcomes.get(scenario.number)) is None:
             continue
         lines += [f"## {scenario.number}. {scenario.title}", "", scenario.how, ""]

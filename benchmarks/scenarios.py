@@ -1,4 +1,4 @@
-"""The scenarios: what is measured, on what, and which figures are wanted."""
+"""The scenarios: what is measured, and on what. What is wanted stands in wanted.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import uvloop
 
 import backends
@@ -28,7 +27,7 @@ from contestants import (
     Plain,
     UvicornWorkers,
 )
-from measure import cpu_seconds, pss
+from measure import cpu_seconds, pss, tree
 from programs import Missing
 from serving import Site
 from shiny_session import SessionError, ShinySession
@@ -40,36 +39,6 @@ FRONTS = (Ours, Plain, Hash, Native, HAProxy, Caddy)
 BEFORE_THE_DEMO = (Launched, Plain, Hash, Native, HAProxy, Caddy, UvicornWorkers)
 
 WORKERS = 4
-
-
-@dataclass(frozen=True)
-class Column:
-    """A figure in the table: its key, heading with unit, and digits behind the point."""
-
-    key: str
-    heading: str
-    digits: int = 0
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is wanted of one figure.
-
-    Attributes:
-        text: for people.
-        row: whose figure.
-        key: which.
-        limit: the most it may be, or the least.
-        over: rows that it is divided by, round for round: the best of them. Without, the figure itself counts.
-        least: the limit is the least, not the most.
-    """
-
-    text: str
-    row: str
-    key: str
-    limit: float
-    over: tuple[str, ...] = ()
-    least: bool = False
 
 
 @dataclass
@@ -87,31 +56,6 @@ class Outcome:
     titles: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One of them.
-
-    Attributes:
-        number: by which it is asked for.
-        title: of its table.
-        how: it is measured, in a sentence or two.
-        columns: of its table.
-        compared: the figure whose ratio to `reference` stands in the last column; empty for none.
-        reference: a row.
-        targets: what is wanted.
-        measure: does it.
-    """
-
-    number: int
-    title: str
-    how: str
-    columns: tuple[Column, ...]
-    compared: str
-    reference: str
-    targets: tuple[Target, ...]
-    measure: Callable[[Bench], Outcome]
 
 
 @dataclass
@@ -180,15 +124,11 @@ def _over_http(front: Contestant, seconds: float, requests: list[tuple[str, load
     return figures | {"rate": count / figures["seconds"], "cpu_us": 1e6 * cpu / count}
 
 
-RATE = Column("rate", "requests/s")
-CPU = Column("cpu_us", "CPU µs/request", 1)
-OTHERS = tuple(kind.key for kind in FRONTS if kind is not Ours)
-
-
 # --- 1, 2, 9: a trivial backend
 
 
-def _routed(bench: Bench) -> Outcome:
+def routed(bench: Bench) -> Outcome:
+    """Requests whose cookie names a worker."""
     outcome = Outcome()
     with (
         backends.trivial(WORKERS) as sockets,
@@ -200,19 +140,20 @@ def _routed(bench: Bench) -> Outcome:
             answers = [(name, load.fetch(front.port, "/", {"Cookie": named[name]})) for name in [*named] * 50]
             wrong[front.key] = 100 * sum(reply.body.decode() != name for name, reply in answers) / len(answers)
             requests = [("/", {"Cookie": cookie}) for cookie in named.values()]
-            load.wrk(front.port, 1, requests)
+            load.wrk(front.port, 0.3, requests)
             once[front.key] = lambda front=front, requests=requests: (
-                _over_http(front, bench.seconds, requests) | {"wrong": wrong[front.key]}
+                _over_http(front, bench.seconds, requests) | {"wrong_worker": wrong[front.key]}
             )
         bench.alternate(outcome, once)
     return outcome
 
 
-def _first(bench: Bench) -> Outcome:
+def first(bench: Bench) -> Outcome:
+    """Requests without a cookie."""
     outcome = Outcome()
     with backends.trivial(WORKERS) as sockets, bench.running(FRONTS, sockets, outcome) as fronts:
         for front in fronts:
-            load.wrk(front.port, 1, [("/", {})])
+            load.wrk(front.port, 0.3, [("/", {})])
         bench.alternate(
             outcome,
             {front.key: lambda front=front: _over_http(front, bench.seconds, [("/", {})]) for front in fronts},
@@ -223,28 +164,32 @@ def _first(bench: Bench) -> Outcome:
 NAMES = (1, 4, 16, 64, 256)
 
 
-def _growing(bench: Bench) -> Outcome:
+def growing(bench: Bench) -> Outcome:
+    """Routed requests, with few names and many."""
     outcome = Outcome()
-    once = {}
+    once: dict[str, dict[str, Callable[[], Figures]]] = {}
     with contextlib.ExitStack() as stack:
         for count in (1, 16) if bench.smoke else NAMES:
             sockets = stack.enter_context(backends.trivial(count))
             some = Outcome()
             for front in stack.enter_context(bench.running((Ours, Plain, HAProxy), sockets, some)):
                 requests = [("/", {"Cookie": cookie}) for cookie in front.named().values()]
-                load.wrk(front.port, 1, requests)
+                load.wrk(front.port, 0.3, requests)
                 row = f"{front.key}-{count}"
                 outcome.titles[row] = f"{front.title}, {count} name{'s' if count > 1 else ''}"
-                once[row] = lambda front=front, requests=requests: _over_http(front, bench.seconds, requests)
+                once.setdefault(front.key, {})[row] = lambda front=front, requests=requests: _over_http(
+                    front, bench.seconds, requests
+                )
             outcome.notes = some.notes
-        bench.alternate(outcome, once)
+        bench.alternate(outcome, {row: measure for rows in once.values() for row, measure in rows.items()})
     return outcome
 
 
 # --- 3, 4, 5, 10: the demo
 
 
-def _cold(bench: Bench) -> Outcome:
+def cold(bench: Bench) -> Outcome:
+    """Page loads of the demo by browsers that have never been there."""
     outcome = Outcome()
     sockets, fronts = bench.demo(outcome)
     once = {}
@@ -260,9 +205,9 @@ def _cold(bench: Bench) -> Outcome:
             for path in visit.replies
         ]
         once[front.key] = lambda front=front, requests=requests, visit=visits[-1]: _page_figures(
-            front, bench.seconds, requests, len(visit.replies), visit.wire
+            front, 2 * bench.seconds, requests, len(visit.replies), visit.wire
         )
-    bench.alternate(outcome, once)
+    bench.alternate(outcome, once, most=9)
     return outcome
 
 
@@ -271,9 +216,9 @@ def _page_figures(front: Contestant, seconds: float, requests: list, size: int, 
     return figures | {
         "pages": figures["rate"] / size,
         "size": size,
-        "kb": wire / 1000,
-        "cpu_page_ms": figures["cpu_us"] * size / 1000,
-        "failed": 100 * figures["refused"] / figures["requests"],
+        "kb_page": wire / 1000,
+        "cpu_page": figures["cpu_us"] * size / 1000,
+        "refused_share": 100 * figures["refused"] / figures["requests"],
     }
 
 
@@ -317,7 +262,8 @@ def _compare(port: int, uncached: Path, outcome: Outcome) -> None:
     )
 
 
-def _warm(bench: Bench) -> Outcome:
+def warm(bench: Bench) -> Outcome:
+    """A browser that comes back."""
     outcome = Outcome()
     for front in bench.demo(outcome)[1]:
         bench.say(front.key)
@@ -335,27 +281,29 @@ def _warm(bench: Bench) -> Outcome:
     return outcome
 
 
-def _sessions(bench: Bench) -> Outcome:
+def sessions(bench: Bench) -> Outcome:
+    """New Shiny sessions."""
     outcome = Outcome()
 
     def figures(front: Contestant) -> Figures:
         before = cpu_seconds(front.pids())
-        found = uvloop.run(load.shiny_sessions(front.port, bench.seconds))
+        found = uvloop.run(load.shiny_sessions(front.port, 4 * bench.seconds))
         cpu = cpu_seconds(front.pids()) - before
         return found | {
-            "rate": found["sessions"] / found["seconds"],
+            "sessions_rate": found["sessions"] / found["seconds"],
             # Where nothing stands in front, the processes are the workers themselves.
-            **({} if front.key == "uvicorn" else {"cpu_ms": 1000 * cpu / max(1, found["sessions"])}),
+            **({} if front.key == "uvicorn" else {"cpu_session": 1000 * cpu / max(1, found["sessions"])}),
         }
 
     fronts = bench.demo(outcome)[1]
     for front in fronts:
         uvloop.run(load.shiny_sessions(front.port, 0.3))
-    bench.alternate(outcome, {front.key: lambda front=front: figures(front) for front in fronts})
+    bench.alternate(outcome, {front.key: lambda front=front: figures(front) for front in fronts}, most=9)
     return outcome
 
 
-def _stays(bench: Bench) -> Outcome:
+def stays(bench: Bench) -> Outcome:
+    """Whether a session's requests reach its process."""
     outcome = Outcome()
     sessions, requests = (2, 10) if bench.smoke else (20, 10)
     for front in bench.demo(outcome)[1]:
@@ -400,7 +348,8 @@ def _astray(port: int, sessions: int, requests: int, *, cookies: bool) -> tuple[
 # --- 6, 7: websockets
 
 
-def _echoes(bench: Bench) -> Outcome:
+def echoes(bench: Bench) -> Outcome:
+    """Messages over websockets."""
     outcome = Outcome()
 
     async def figures(front: Contestant, cookies: list[str]) -> Figures:
@@ -417,8 +366,8 @@ def _echoes(bench: Bench) -> Outcome:
         return {
             "p50_us": 1e6 * times[len(times) // 2],
             "p99_us": 1e6 * times[int(len(times) * 0.99)],
-            "rate": len(times) / elapsed,
-            "cpu_us": 1e6 * cpu / len(times),
+            "messages_rate": len(times) / elapsed,
+            "cpu_message": 1e6 * cpu / len(times),
         }
 
     with backends.echo(WORKERS) as sockets, bench.running(FRONTS, sockets, outcome) as fronts:
@@ -430,7 +379,8 @@ def _echoes(bench: Bench) -> Outcome:
     return outcome
 
 
-def _idle(bench: Bench) -> Outcome:
+def idle(bench: Bench) -> Outcome:
+    """Many websockets that do nothing."""
     outcome = Outcome()
     count, hold = (200, 0.5) if bench.smoke else (4000, 10)
 
@@ -442,7 +392,7 @@ def _idle(bench: Bench) -> Outcome:
         alive = await load.still_echo(tabs)
         for tab in tabs:
             tab.close()
-        return {"opened": len(tabs), "held": alive, "kb": memory / max(1, len(tabs)) / 1000}
+        return {"opened": len(tabs), "held": alive, "kb_socket": memory / max(1, len(tabs)) / 1000}
 
     def figures(kind: type[Contestant], sockets: list[Path]) -> Figures:
         # A front anew each time: none gives memory back to the system.
@@ -459,7 +409,8 @@ def _idle(bench: Bench) -> Outcome:
 # --- 8: the launcher
 
 
-def _starts(bench: Bench) -> Outcome:
+def starts(bench: Bench) -> Outcome:
+    """The launcher's start, and its workers' memory."""
     outcome = Outcome()
     modes = {"forked": {"preload": True}, "spawned": {"preload": False}}
     if "preload" not in AppSettings.model_fields:
@@ -517,199 +468,6 @@ def _start(file: Path, settings: dict, workers: int) -> tuple[float, float, floa
             time.sleep(0.005)
         answered = time.perf_counter() - began
         time.sleep(1)  # let them settle
-        pids = set()
-        for file in site.run_dir.glob("app*.pid"):
-            process = psutil.Process(int(file.read_text()))
-            while process is not None and process.pid not in (site.launcher.pid, 1):
-                pids.add(process.pid)
-                process = process.parent()
+        pids = {int(file.read_text()) for file in site.run_dir.glob("app*.pid")}
+        pids |= set(tree(site.launcher.pid)) - set(tree(site.nginx_pid())) - {site.launcher.pid}
         return ready, answered, pss(pids)
-
-
-# --- all of them
-
-# In the order in which they run: those that share the demo stand last.
-ALL = (
-    Scenario(
-        1,
-        "Routed request",
-        "A cookie that names a worker, all four by turns; wrk with 16 connections; the workers are an nginx that "
-        "answers at once. Wrong worker: of 200 requests, those that another worker answered than the cookie names.",
-        (RATE, Column("p99_us", "p99 µs"), CPU, Column("wrong", "wrong worker %")),
-        "cpu_us",
-        "plain",
-        (
-            Target("CPU a request ≤ 1.03 × plain nginx's", "ours", "cpu_us", 1.03, ("plain",)),
-            Target("CPU a request below HAProxy's", "ours", "cpu_us", 1.0, ("haproxy",)),
-            Target("no request to a wrong worker", "ours", "wrong", 0),
-        ),
-        _routed,
-    ),
-    Scenario(
-        2,
-        "First request",
-        "As before, without a cookie: each response assigns a worker and sets the cookie.",
-        (RATE, Column("p99_us", "p99 µs"), CPU),
-        "cpu_us",
-        "plain",
-        (Target("CPU a request ≤ 1.5 × plain nginx's", "ours", "cpu_us", 1.5, ("plain",)),),
-        _first,
-    ),
-    Scenario(
-        9,
-        "Cost as workers grow",
-        "As in 1, with the cookies spread over all names and as many sockets.",
-        (RATE, CPU),
-        "cpu_us",
-        "ours-1",
-        tuple(
-            Target(f"{count} names within 5 % of the CPU of one", f"ours-{count}", "cpu_us", 1.05, ("ours-1",))
-            for count in NAMES[1:]
-        ),
-        _growing,
-    ),
-    Scenario(
-        6,
-        "Websocket echo",
-        "16 websockets, each of which sends 64 bytes, waits until they are back, and sends again.",
-        (
-            Column("p50_us", "p50 µs"),
-            Column("p99_us", "p99 µs"),
-            Column("rate", "messages/s"),
-            Column("cpu_us", "CPU µs/message", 1),
-        ),
-        "p50_us",
-        "plain",
-        (Target("p50 ≤ 1.05 × plain nginx's", "ours", "p50_us", 1.05, ("plain",)),),
-        _echoes,
-    ),
-    Scenario(
-        7,
-        "4,000 idle websockets",
-        "Opened, left alone for ten seconds, then each gets one more message back. Memory is what the front's "
-        "processes grew by (PSS); the front is started anew for each round.",
-        (Column("opened", "opened"), Column("held", "held"), Column("kb", "KB/socket", 2)),
-        "kb",
-        "plain",
-        (
-            Target("all held", "ours", "held", 4000, least=True),
-            Target("memory a socket ≤ plain nginx's", "ours", "kb", 1.0, ("plain",)),
-        ),
-        _idle,
-    ),
-    Scenario(
-        8,
-        "Start of the launcher, and memory",
-        "From the launcher's start to its line that all workers are ready. Memory is the workers' (PSS), with the "
-        "process that they were forked off; a further worker's is what eight take more than one, by seven.",
-        (
-            Column("ready1", "1 ready, s", 2),
-            Column("ready4", "4 ready, s", 2),
-            Column("ready8", "8 ready, s", 2),
-            Column("ratio4", "4 : 1", 2),
-            Column("ratio8", "8 : 1", 2),
-            Column("answer8", "8 and page, s", 2),
-            Column("mb1", "MB, 1 worker"),
-            Column("mb8", "MB, 8 workers"),
-            Column("further", "MB a further worker", 1),
-        ),
-        "",
-        "",
-        tuple(
-            target
-            for app, title in (("demo", "the demo"), ("science", "pandas, matplotlib"))
-            for target in (
-                Target(f"{title}: 4 workers within 1.3 × the time of one", f"{app}-forked", "ratio4", 1.3),
-                Target(f"{title}: 8 workers within 1.3 × the time of one", f"{app}-forked", "ratio8", 1.3),
-                Target(
-                    f"{title}: a further worker takes ≤ 40 % of a spawned one's memory",
-                    f"{app}-forked",
-                    "further",
-                    0.4,
-                    (f"{app}-spawned",),
-                ),
-            )
-        ),
-        _starts,
-    ),
-    Scenario(
-        3,
-        "Cold page load",
-        "The demo with four workers: the page and every asset that it names, with a browser's headers, again and "
-        "again by wrk. Bytes are those of one load, counted on the wire.",
-        (
-            Column("pages", "page loads/s", 1),
-            Column("kb", "KB a page"),
-            Column("size", "requests a page"),
-            Column("cpu_page_ms", "CPU ms/page", 2),
-            Column("failed", "failed %", 1),
-        ),
-        "pages",
-        "hash",
-        (
-            Target("≥ 20 × the page loads a second of the hash", "ours", "pages", 20, ("hash",), least=True),
-            Target("≤ 20 % of its bytes", "ours", "kb", 0.2, ("hash",)),
-        ),
-        _cold,
-    ),
-    Scenario(
-        4,
-        "Warm page load",
-        "The same browser loads the page a second time. What is fresh by its own headers comes from its cache; "
-        "what says nothing of that is asked about (RFC 9111, without guessing).",
-        (
-            Column("first", "requests, first load"),
-            Column("first_kb", "KB, first load"),
-            Column("second", "requests, second load"),
-            Column("second_kb", "KB, second load"),
-        ),
-        "",
-        "",
-        (Target("the HTML and nothing else reaches nginx", "ours", "second", 1),),
-        _warm,
-    ),
-    Scenario(
-        5,
-        "New Shiny sessions",
-        "Page, websocket, init, first output; eight visitors at a time, each a new one every time.",
-        (
-            Column("rate", "sessions/s", 1),
-            Column("p50_ms", "p50 ms", 1),
-            Column("cpu_ms", "front's CPU ms/session", 2),
-            Column("failed", "failed"),
-        ),
-        "rate",
-        "plain",
-        (
-            Target(
-                "at least level with the best contestant",
-                "ours",
-                "rate",
-                1.0,
-                tuple(kind.key for kind in BEFORE_THE_DEMO if kind is not Launched),
-                least=True,
-            ),
-        ),
-        _sessions,
-    ),
-    Scenario(
-        10,
-        "Requests of a session",
-        "Shiny sessions, each in a browser of its own, ask for a route that only their process has; wrong is what "
-        "another process answered, or 404. Once with cookies, once by browsers that block them.",
-        (
-            Column("tried", "requests"),
-            Column("wrong", "wrong %", 1),
-            Column("used", "processes in use"),
-            Column("blocked", "cookies blocked: wrong %", 1),
-            Column("used_blocked", "processes in use"),
-        ),
-        "",
-        "",
-        (
-            Target("none goes wrong", "ours", "wrong", 0),
-            Target("none goes wrong where cookies are blocked", "ours", "blocked", 0),
-        ),
-        _stays,
-    ),
-)
