@@ -6,10 +6,10 @@ PY = .venv/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test lint types check soak clean
+.PHONY: help setup run test lint types check soak bench bench-smoke clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
 
 setup:  ## install what is missing: nginx with njs, .venv (PYTHON=python3.12 chooses its Python)
 	@scripts/setup
@@ -38,9 +38,18 @@ soak:  ## ten minutes of faults under live sessions, with a report (ARGS='-s 60'
 	@scripts/setup
 	@$(PY) benchmarks/soak.py $(ARGS)
 
+bench:  ## measure it against nginx, HAProxy, Caddy and uvicorn, in minutes (ARGS='-s 1,2 -r 5')
+	@scripts/setup --bench
+	@$(PY) benchmarks/bench.py $(ARGS)
+
+bench-smoke:  ## each of its scenarios for a moment, to see that it yields figures
+	@scripts/setup --bench
+	@$(PY) benchmarks/bench.py --smoke $(ARGS)
+
 clean:  ## remove .venv, caches and what the launcher wrote
 	@for pid in $$(cat run/*.pid 2>/dev/null); do \
 		! kill -0 $$pid 2>/dev/null || { echo "Process $$pid runs from run/; stop it first."; exit 1; }; \
 	done
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist run conf/sticky.conf
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist run conf/sticky.conf \
+		benchmarks/.cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

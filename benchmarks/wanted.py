@@ -1,0 +1,235 @@
+"""What is wanted of each scenario, and what its table shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import scenarios
+from scenarios import BEFORE_THE_DEMO, NAMES, Bench, Launched, Outcome
+
+# The figures that tables show: their headings with the unit, and digits behind the point.
+COLUMNS = {
+    "rate": ("requests/s", 0),
+    "p50_us": ("p50 µs", 0),
+    "p99_us": ("p99 µs", 0),
+    "cpu_us": ("CPU µs/request", 1),
+    "wrong_worker": ("wrong worker %", 0),
+    "pages": ("page loads/s", 1),
+    "kb_page": ("KB a page", 0),
+    "size": ("requests a page", 0),
+    "cpu_page": ("CPU ms/page", 2),
+    "refused_share": ("failed %", 1),
+    "first": ("first load: requests", 0),
+    "first_kb": ("KB", 0),
+    "second": ("second load: requests", 0),
+    "second_kb": ("KB", 0),
+    "sessions_rate": ("sessions/s", 1),
+    "p50_ms": ("p50 ms", 1),
+    "cpu_session": ("CPU ms/session", 2),
+    "failed": ("failed", 0),
+    "messages_rate": ("messages/s", 0),
+    "cpu_message": ("CPU µs/message", 1),
+    "opened": ("opened", 0),
+    "held": ("held", 0),
+    "kb_socket": ("KB a socket", 1),
+    "ready1": ("1 ready, s", 2),
+    "ready4": ("4 ready, s", 2),
+    "ready8": ("8 ready, s", 2),
+    "ratio4": ("4 : 1", 2),
+    "ratio8": ("8 : 1", 2),
+    "answer8": ("8 and the page, s", 2),
+    "mb1": ("1 worker, MB", 0),
+    "mb8": ("8 workers, MB", 0),
+    "further": ("a further worker, MB", 1),
+    "tried": ("requests", 0),
+    "wrong": ("wrong %", 1),
+    "used": ("processes in use", 0),
+    "blocked": ("cookies blocked: wrong %", 1),
+    "used_blocked": ("processes in use", 0),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is wanted of one figure.
+
+    Attributes:
+        text: for people.
+        key: which figure.
+        limit: the most it may be, or the least.
+        over: rows that it is divided by, round for round: the best of them. Without, the figure itself counts.
+        row: whose figure.
+        least: the limit is the least, not the most.
+    """
+
+    text: str
+    key: str
+    limit: float
+    over: tuple[str, ...] = ()
+    row: str = "ours"
+    least: bool = False
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One of them.
+
+    Attributes:
+        number: by which it is asked for.
+        title: of its table.
+        measure: does it.
+        how: it is measured, in a sentence or two.
+        columns: of its table.
+        targets: what is wanted.
+        compared: the figure whose ratio to `reference` stands in the last column; empty for none.
+        reference: a row.
+    """
+
+    number: int
+    title: str
+    measure: Callable[[Bench], Outcome]
+    how: str
+    columns: str
+    targets: tuple[Target, ...]
+    compared: str = ""
+    reference: str = "plain"
+
+
+def _starts() -> tuple[Target, ...]:
+    wanted = []
+    for app, title in (("demo", "the demo"), ("science", "pandas, matplotlib")):
+        row = f"{app}-forked"
+        wanted += [
+            Target(f"{title}: {count} workers within 1.3 × the time of one", f"ratio{count}", 1.3, row=row)
+            for count in (4, 8)
+        ]
+        text = f"{title}: a further worker ≤ 40 % of a spawned one's memory"
+        wanted.append(Target(text, "further", 0.4, (f"{app}-spawned",), row=row))
+    return tuple(wanted)
+
+
+# In the order in which they run: those that share the demo stand last.
+ALL = (
+    Scenario(
+        1,
+        "Routed request",
+        scenarios.routed,
+        "A cookie that names a worker, all four by turns; wrk with 16 connections; the workers are an nginx that "
+        "answers at once. All of nginx's kind write an access log as this project does, HAProxy and Caddy none. "
+        "Wrong worker: of 200 requests, those that another worker answered than the cookie names.",
+        "rate p99_us cpu_us wrong_worker",
+        (
+            Target("CPU a request ≤ 1.03 × plain nginx's", "cpu_us", 1.03, ("plain",)),
+            Target("CPU a request below HAProxy's", "cpu_us", 1.0, ("haproxy",)),
+            Target("no request to a wrong worker", "wrong_worker", 0),
+        ),
+        "cpu_us",
+    ),
+    Scenario(
+        2,
+        "First request",
+        scenarios.first,
+        "As before, without a cookie: each response assigns a worker and sets the cookie (plain nginx sets none).",
+        "rate p99_us cpu_us",
+        (Target("CPU a request ≤ 1.5 × plain nginx's", "cpu_us", 1.5, ("plain",)),),
+        "cpu_us",
+    ),
+    Scenario(
+        9,
+        "Cost as workers grow",
+        scenarios.growing,
+        "As in 1, with the cookies spread over all names and as many sockets.",
+        "rate cpu_us",
+        tuple(
+            Target(f"{count} names within 5 % of the CPU of one", "cpu_us", 1.05, ("ours-1",), f"ours-{count}")
+            for count in NAMES[1:]
+        ),
+        "cpu_us",
+        "ours-1",
+    ),
+    Scenario(
+        6,
+        "Websocket echo",
+        scenarios.echoes,
+        "16 websockets, each of which sends 64 bytes, waits until they are back, and sends again.",
+        "p50_us p99_us messages_rate cpu_message",
+        (Target("p50 ≤ 1.05 × plain nginx's", "p50_us", 1.05, ("plain",)),),
+        "p50_us",
+    ),
+    Scenario(
+        7,
+        "4,000 idle websockets",
+        scenarios.idle,
+        "Opened, left alone for ten seconds, then each gets one more message back. Memory is what the front's "
+        "processes grew by (PSS); the front is started anew for each round.",
+        "opened held kb_socket",
+        (
+            Target("all held", "held", 4000, least=True),
+            Target("memory a socket ≤ plain nginx's", "kb_socket", 1.0, ("plain",)),
+        ),
+        "kb_socket",
+    ),
+    Scenario(
+        8,
+        "Start of the launcher, and memory",
+        scenarios.starts,
+        "From the launcher's start to its line that all workers are ready. Memory is the workers' (PSS), with the "
+        "process that they were forked off; a further worker's is what eight take more than one, by seven.",
+        "ready1 ready4 ready8 ratio4 ratio8 answer8 mb1 mb8 further",
+        _starts(),
+    ),
+    Scenario(
+        3,
+        "Cold page load",
+        scenarios.cold,
+        "The demo with four workers: the page and every asset that it names, with a browser's headers, again and "
+        "again by wrk. Bytes are those of one load, counted on the wire. The CPU time of uvicorn alone is that of "
+        "its workers.",
+        "pages kb_page size cpu_page refused_share",
+        (
+            Target("≥ 20 × the page loads a second of the hash", "pages", 20, ("hash",), least=True),
+            Target("≤ 20 % of its bytes", "kb_page", 0.2, ("hash",)),
+        ),
+        "pages",
+        "hash",
+    ),
+    Scenario(
+        4,
+        "Warm page load",
+        scenarios.warm,
+        "The same browser loads the page a second time. What is fresh by its own headers comes from its cache; "
+        "what says nothing of that is asked about (RFC 9111, without guessing).",
+        "first first_kb second second_kb",
+        (Target("the HTML and nothing else reaches nginx", "second", 1),),
+    ),
+    Scenario(
+        5,
+        "New Shiny sessions",
+        scenarios.sessions,
+        "Page, websocket, init, first output; eight visitors at a time, each a new one every time.",
+        "sessions_rate p50_ms cpu_session failed",
+        (
+            Target(
+                "at least level with the best contestant",
+                "sessions_rate",
+                1.0,
+                tuple(kind.key for kind in BEFORE_THE_DEMO if kind is not Launched),
+                least=True,
+            ),
+        ),
+        "sessions_rate",
+    ),
+    Scenario(
+        10,
+        "Requests of a session",
+        scenarios.stays,
+        "Shiny sessions, each in a browser of its own, ask for a route that only their process has; wrong is what "
+        "another process answered, or 404. Once with cookies, once by browsers that block them.",
+        "tried wrong used blocked used_blocked",
+        (
+            Target("none goes wrong", "wrong", 0),
+            Target("none goes wrong where cookies are blocked", "blocked", 0),
+        ),
+    ),
+)
