@@ -46,17 +46,24 @@ def pss(pids: Iterable[int]) -> float:
 
 
 class Spread(NamedTuple):
-    """Median, least and greatest of some figures."""
+    """Median and quartiles of some figures: half of them lie from low to high.
+
+    With other things going on at the machine, the least and the greatest say more of those than of what
+    is measured.
+    """
 
     median: float
-    least: float
-    greatest: float
+    low: float
+    high: float
 
 
 def spread(values: Iterable[float]) -> Spread:
     """Sum up the figures of the rounds."""
     values = list(values)
-    return Spread(statistics.median(values), min(values), max(values))
+    if len(values) == 1:
+        return Spread(values[0], values[0], values[0])
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Spread(median, low, high)
 
 
 def first_line(*command: str) -> str:

@@ -1,4 +1,4 @@
-"""The results as pictures: bars with their ranges, and the cost as workers grow."""
+"""The results as pictures: bars with their spread, and the cost as workers grow."""
 
 from __future__ import annotations
 
@@ -82,18 +82,18 @@ def _values(outcome: Outcome, key: str) -> dict[str, list[float]]:
 
 
 def _bars(ax: Axes, values: dict[str, list[float]], digits: int) -> None:
-    """Medians as bars with their values; a thin line is the range of the rounds."""
+    """Medians as bars with their values; a thin line is where half of the rounds lie."""
     titles = list(values)[::-1]
     spreads = [spread(values[title]) for title in titles]
     ours = ["this project" in title or "forked" in title for title in titles]
     ax.barh(
         range(len(titles)), [s.median for s in spreads], height=0.7, color=[OURS if own else OTHERS for own in ours]
     )
-    widest = max(s.greatest for s in spreads) or 1
+    widest = max(s.high for s in spreads) or 1
     for place, (s, own) in enumerate(zip(spreads, ours, strict=True)):
-        ax.plot([s.least, s.greatest], [place, place], color=TEXT, linewidth=0.9)
+        ax.plot([s.low, s.high], [place, place], color=TEXT, linewidth=0.9)
         ax.text(
-            s.greatest + 0.02 * widest,
+            s.high + 0.02 * widest,
             place,
             f"{s.median:,.{digits}f}",
             va="center",

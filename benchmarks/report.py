@@ -53,7 +53,7 @@ def judge(target: Target, outcome: Outcome) -> tuple[Spread | None, str, str]:
             return None, "", "not measured"
         over, value = "", spread(figures)
     reached = value.median >= target.limit if target.least else value.median <= target.limit
-    touched = value.least <= target.limit <= value.greatest
+    touched = value.low <= target.limit <= value.high
     return value, over, "reached" if reached else "within the spread" if touched else "missed"
 
 
@@ -91,13 +91,13 @@ def table(scenario: Scenario, outcome: Outcome) -> list[str]:
     headings = ["", *(COLUMNS[key][0] for key in keys)]
     if scenario.compared:
         reference = outcome.titles.get(scenario.reference, scenario.reference)
-        headings.append(f"{COLUMNS[scenario.compared][0]}: ratio to {reference} (range)")
+        headings.append(f"{COLUMNS[scenario.compared][0]}: ratio to {reference} (middle half)")
     lines = [f"| {' | '.join(headings)} |", "|---" + "|--:" * (len(headings) - 1) + "|"]
     for row, rounds in outcome.rounds.items():
         cells = [outcome.titles[row], *(_cell(key, rounds) for key in keys)]
         if scenario.compared:
             value = ratio(outcome, scenario.compared, row, scenario.reference)
-            cells.append(f"{value.median:.2f} ({value.least:.2f}–{value.greatest:.2f})" if value else "–")
+            cells.append(f"{value.median:.2f} ({value.low:.2f}–{value.high:.2f})" if value else "–")
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -109,8 +109,8 @@ def targets(scenario: Scenario, outcome: Outcome) -> list[str]:
         value, over, verdict = judge(target, outcome)
         digits = 0 if value and value.median >= 100 else 2
         figure = f"{number(value.median, digits)}" if value else "–"
-        if value and value.least != value.greatest:
-            figure += f" ({number(value.least, digits)}–{number(value.greatest, digits)})"
+        if value and value.low != value.high:
+            figure += f" ({number(value.low, digits)}–{number(value.high, digits)})"
         if over and len(target.over) > 1:
             figure += f" × {outcome.titles[over]}"
         lines.append(f"| {target.text} | {figure} | {verdict} |")
@@ -127,9 +127,10 @@ def write(results: dict[str, Any], folder: Path) -> None:
     lines += ["![Routed requests and page loads](overview.png)", ""] if "overview.png" in pictures else []
     lines += ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in results["about"].items()), ""]
     lines += [
-        "Figures are medians of the rounds; ratios are taken within a round, so that what slows the whole machine",
-        "down for a while slows down both. *Within the spread*: the median misses what is wanted, not all of them.",
-        "CPU time is that of the front's processes, wherever the table does not say otherwise.",
+        "Figures are medians of the rounds. Ratios are taken within a round, so that what slows the whole machine",
+        "for a while slows both; in brackets is where the middle half of the rounds lies. *Within the spread* says",
+        "that the median misses what is wanted, but so closely that the brackets include it. CPU time is that of",
+        "the front's processes.",
         "",
     ]
     for scenario in sorted(wanted.ALL, key=lambda scenario: scenario.number):
