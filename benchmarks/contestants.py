@@ -1,6 +1,7 @@
 """The contestants: each writes its configuration, starts its front, and knows the front's processes.
 
-All of nginx's kind share what comes before the routing in this project's own configuration: processes, limits, log.
+All of nginx's kind share what is not routing in this project's own configuration: processes, limits, log, and what
+the workers are told of the client.
 """
 
 from __future__ import annotations
@@ -156,9 +157,14 @@ class OfNginx(Contestant):
             proxy_pass          http://workers;
             proxy_http_version  1.1;
             proxy_read_timeout  1d;
-            proxy_set_header    Host        $http_host;
-            proxy_set_header    Upgrade     $http_upgrade;
-            proxy_set_header    Connection  $connection_upgrade;
+            proxy_buffering     off;
+            proxy_set_header    Host               $http_host;
+            proxy_set_header    Upgrade            $http_upgrade;
+            proxy_set_header    Connection         $connection_upgrade;
+            proxy_set_header    X-Real-IP          $remote_addr;
+            proxy_set_header    X-Forwarded-For    $remote_addr;
+            proxy_set_header    X-Forwarded-Proto  $scheme;
+            proxy_set_header    X-Forwarded-Host   $http_host;
             {self.location()}
         }}
     }}
