@@ -12,11 +12,15 @@ import re
 import socket
 import stat
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
 # Devices that have no state of their own.
 HARMLESS_DEVICES = re.compile(r"/dev/(null|zero|full|random|urandom|tty|console|ptmx|pts/\d+)$")
+
+# For Linux a thread is there for a moment after it was joined, and nothing tells when it has gone.
+ENDING_SECONDS = 0.3
 
 SQLITE = b"SQLite format 3\0"
 
@@ -49,18 +53,26 @@ def _threads() -> str:
     others = [thread.name for thread in mine if thread is not threading.main_thread()]
     if others:
         return f"starts {_count('thread', len(others))} at import ({_some(others)})"
-    native = {int(task.name) for task in Path("/proc/self/task").iterdir()} - {
-        thread.native_id or 0 for thread in mine
-    }
+    deadline = time.monotonic() + ENDING_SECONDS
+    while names := _native_threads():
+        if time.monotonic() > deadline:
+            return f"starts {_count('thread', len(names))} of a native library at import ({_some(names)})"
+        time.sleep(0.01)
+    return ""
+
+
+def _native_threads() -> list[str]:
+    """The names of the threads that are not Python's."""
+    native = {int(task.name) for task in Path("/proc/self/task").iterdir()}
     names = []
-    for number in native:
+    for number in native - {thread.native_id or 0 for thread in threading.enumerate()}:
         with suppress(OSError):
             names.append(_name_of(number))
     # Those of OpenBLAS are called as the process is.
     unnamed = names.count(_name_of(os.getpid()))
     if unnamed <= len(_mapped("openblas")) * ((os.cpu_count() or 1) - 1):
         names = [name for name in names if name != _name_of(os.getpid())]
-    return f"starts {_count('thread', len(names))} of a native library at import ({_some(names)})" if names else ""
+    return names
 
 
 def _programs() -> str:
