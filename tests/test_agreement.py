@@ -76,7 +76,7 @@ def fronts():
             ports[name] = free_port()
             here = chosen.model_copy(update={"listen": [f"127.0.0.1:{ports[name]}"]})
             text = nginx.render(here, program, site.config, fast_path=fast_path)
-            assert ("=(app(?:" in text) == fast_path
+            assert ("(?<sticky_named>app(?:" in text) == fast_path
             start(name, text)
         for port in ports.values():
             until(lambda port=port: answers(port), "nginx listens")

@@ -268,3 +268,16 @@ def test_a_busy_worker_keeps_its_clients(site):
         replies = list(pool.map(lambda _: site.ask("/?sleep=0.5", cookie="sticky=app3"), range(8)))
     assert {reply.worker for reply in replies} == {"app3"}
     assert time.monotonic() - began >= 0.5
+
+
+def test_visitors_without_cookies_come_to_all_workers_with_page_and_websocket(site_of):
+    """Each comes twice, one after the other: were there one round for both, half of the workers had all sessions."""
+    site = site_of({"app": {"target": ECHO, "workers": 4}}).start()
+    pages, sessions = collections.Counter(), collections.Counter()
+    for _ in range(12):
+        pages[site.ask().worker] += 1
+        socket = site.websocket()
+        sessions[json.loads(socket.recv())["worker"]] += 1
+        socket.close()
+    assert set(pages.values()) == set(sessions.values()) == {3}
+    assert len(pages) == len(sessions) == 4
