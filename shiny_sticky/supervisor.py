@@ -269,11 +269,11 @@ class Supervisor:
                 else:
                     self._output.event(f"{new.nginx.conf} has changed; nginx is yours to reload: nginx -s reload")
             self.run_dir.remove_links(keep=set(wanted))
-            self._clear_cache()
             for worker in removed:
                 worker.take_out()
             self._removed = [worker for worker in self._removed + removed if worker.alive]
         finally:
+            self._clear_cache()
             self._retire_parents()
         return f"Deployed {len(wanted)} workers in {time.monotonic() - began:.1f} s"
 
