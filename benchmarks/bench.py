@@ -54,7 +54,7 @@ class Progress:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-s", "--scenarios", help="such as 1,2,9 (default: all)")
+    parser.add_argument("-s", "--scenarios", help="such as 1,2,9; the results of others are kept (default: all)")
     parser.add_argument(
         "-r", "--rounds", type=int, default=15, help="of each contestant (default: 15; fewer of long ones)"
     )
@@ -103,7 +103,15 @@ def main() -> int:
     if options.smoke:
         print("\n".join(notes))
     if not options.smoke:
-        report.write({"about": about, "scenarios": outcomes}, options.output)
+        results = {"about": about, "scenarios": outcomes}
+        if options.scenarios and raw.exists():  # the others stay as they are
+            results = json.loads(raw.read_text())
+            for outcome in outcomes.values():
+                outcome["notes"].append(
+                    f"Measured {about['date']} at commit {about['commit']}: {about['command']}."
+                )
+            results["scenarios"] |= outcomes
+        report.write(results, options.output)
         print(f"Written to {options.output}/README.md")
     return 1 if bad else 0
 

@@ -39,6 +39,7 @@ BROWSER = {
     "Accept-Encoding": ENCODINGS,
     "Accept-Language": "en",
 }
+BROWSER_LINES = "".join(f"{name}: {value}\r\n" for name, value in BROWSER.items())
 
 Headers = dict[str, str]
 
@@ -258,8 +259,8 @@ async def shiny_sessions(port: int, seconds: float, at_a_time: int = 8) -> dict[
 
 async def _shiny_session(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = "".join(f"{name}: {value}\r\n" for name, value in BROWSER.items())
-    writer.write(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n{head}\r\n".encode())
+    head = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n{BROWSER_LINES}\r\n"
+    writer.write(head.encode())
     received = await reader.read(-1)
     writer.close()
     status, _, _ = received.partition(b"\r\n")
@@ -307,7 +308,8 @@ class Tab(asyncio.Protocol):
         key = base64.b64encode(os.urandom(16)).decode()
         await tab._ask(
             f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nCookie: {cookie}\r\n\r\n".encode(),
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+            f"{BROWSER_LINES}Cookie: {cookie}\r\n\r\n".encode(),
             lambda received: b"\r\n\r\n" in received,
         )
         if not tab._received.startswith(b"HTTP/1.1 101 "):

@@ -10,8 +10,8 @@ from typing import Any
 import plots
 import wanted
 from measure import Spread, spread
-from scenarios import Outcome
-from wanted import COLUMNS, Scenario, Target
+from scenarios import BEFORE_THE_DEMO, FRONTS, Outcome
+from wanted import COLUMNS, SUMMARY, Scenario, Target
 
 
 def has_figures(outcome: Outcome) -> bool:
@@ -117,6 +117,18 @@ def targets(scenario: Scenario, outcome: Outcome) -> list[str]:
     return lines
 
 
+def summary(outcomes: dict[int, Outcome]) -> list[str]:
+    """One table of all contestants, one line an item; the project's README shows it."""
+    rows = list(dict.fromkeys(front.key for front in (*FRONTS, *BEFORE_THE_DEMO)))
+    titles = {front.key: front.title for front in (*FRONTS, *BEFORE_THE_DEMO)}
+    lines = [f"| | {' | '.join(titles[row] for row in rows)} |", "|---" + "|--:" * len(rows) + "|"]
+    for number_, key, title in SUMMARY:
+        if (outcome := outcomes.get(number_)) is not None:
+            cells = [_cell(key, outcome.rounds.get(row, [])) for row in rows]
+            lines.append(f"| {title} | {' | '.join(cells)} |")
+    return lines
+
+
 def write(results: dict[str, Any], folder: Path) -> None:
     """Write tables, plots and raw figures into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,6 +137,7 @@ def write(results: dict[str, Any], folder: Path) -> None:
     pictures = plots.write(outcomes, folder)
     lines = ["# Benchmark results", ""]
     lines += ["![Routed requests and page loads](overview.png)", ""] if "overview.png" in pictures else []
+    lines += [*summary(outcomes), ""]
     lines += ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in results["about"].items()), ""]
     lines += [
         "Figures are medians of the rounds. Ratios are taken within a round, so that what slows the whole machine",

@@ -286,7 +286,7 @@ def sessions(bench: Bench) -> Outcome:
 
     def figures(front: Contestant) -> Figures:
         before = cpu_seconds(front.pids())
-        found = uvloop.run(load.shiny_sessions(front.port, 4 * bench.seconds))
+        found = uvloop.run(load.shiny_sessions(front.port, 8 * bench.seconds))
         cpu = cpu_seconds(front.pids()) - before
         return found | {
             "sessions_rate": found["sessions"] / found["seconds"],

@@ -50,6 +50,22 @@ COLUMNS = {
 }
 
 
+# The table for those in a hurry: scenario, figure, and what it is called there.
+SUMMARY = (
+    (1, "cpu_us", "CPU a routed request, µs"),
+    (1, "wrong_worker", "requests to a wrong worker, %"),
+    (2, "cpu_us", "CPU a new client's request, µs"),
+    (3, "pages", "page loads a second, cold browser"),
+    (3, "kb_page", "KB such a page load"),
+    (4, "second", "requests of a second visit"),
+    (5, "sessions_rate", "new Shiny sessions a second"),
+    (6, "p50_us", "websocket message there and back, µs"),
+    (7, "kb_socket", "KB of the front's memory an idle websocket"),
+    (10, "wrong", "session requests gone wrong, %"),
+    (10, "blocked", "the same, cookies blocked, %"),
+)
+
+
 @dataclass(frozen=True)
 class Target:
     """What is wanted of one figure.

@@ -271,7 +271,7 @@ def test_a_busy_worker_keeps_its_clients(site):
 
 
 def test_visitors_without_cookies_come_to_all_workers_with_page_and_websocket(site_of):
-    """Each comes twice, one after the other: were there one round for both, half of the workers had all sessions."""
+    """Each comes twice, one after another: with one round for both, half of the workers would have all sessions."""
     site = site_of({"app": {"target": ECHO, "workers": 4}}).start()
     pages, sessions = collections.Counter(), collections.Counter()
     for _ in range(12):
