@@ -131,3 +131,13 @@ def test_the_messages_explained_are_messages_that_are_given():
     ):
         assert fragment in README, fragment
         assert fragment in sources, fragment
+
+
+def test_the_figures_shown_are_those_that_were_measured():
+    results = (ROOT / "benchmarks" / "results" / "README.md").read_text()
+    measured = [line for line in results.splitlines() if line.startswith("| CPU a routed request, µs |")]
+    begin = results.index("| | **this project**")
+    table = results[begin : results.index("\n\n", begin)]
+    assert measured[0] in table
+    assert table in README
+    assert (ROOT / "benchmarks" / "results" / "overview.png").is_file()
