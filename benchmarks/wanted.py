@@ -133,7 +133,9 @@ ALL = (
         scenarios.routed,
         "A cookie that names a worker, all four by turns; wrk with 16 connections; the workers are an nginx that "
         "answers at once. All of nginx's kind write an access log as this project does, HAProxy and Caddy none. "
-        "Wrong worker: of 200 requests, those that another worker answered than the cookie names.",
+        "Wrong worker: of 200 requests, those that another worker answered than the cookie names. By valgrind, "
+        "nginx itself runs 29,600 instructions a request here and 24,300 in plain `proxy_pass`: the pattern over "
+        "the cookie, the upstream looked up by its name, and the header that is not sent.",
         "rate p99_us cpu_us wrong_worker",
         (
             Target("CPU a request ≤ 1.03 × plain nginx's", "cpu_us", 1.03, ("plain",)),
