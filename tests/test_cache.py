@@ -1,5 +1,6 @@
 """Static files are kept by nginx, compressed once; everything else is as it would be without."""
 
+import fcntl
 import gzip
 import http.client
 import json
@@ -17,6 +18,7 @@ import pytest
 import zstandard
 
 from serving import APPS, ECHO, ROOT, Reply, Site, until
+from shiny_sticky.worker.compression import Store
 
 BROWSER = "gzip, deflate, br, zstd"
 DECODERS = {
@@ -291,6 +293,26 @@ def _is_settled(site: Site, path: str) -> bool:
     entries = [file.read_bytes() for file in (site.run_dir / "cache").rglob("*") if file.is_file()]
     (entry,) = [content for content in entries if b"KEY: br gzip " + path.encode() in content]
     return b"x-accel-expires: 31536000" in entry
+
+
+def test_workers_that_compress_the_same_file_leave_each_others_alone(tmp_path):
+    store, part = Store(tmp_path, 1 << 20), tmp_path / "name.gzip.part"
+    with part.open("wb") as others:  # of a worker that has written it, and is about to rename it
+        fcntl.flock(others, fcntl.LOCK_EX)
+        others.write(b"done")
+        others.flush()
+        assert store.add("name.gzip", gzip.compress, b"data")
+        until(lambda: "name.gzip" not in store._begun, "it has given way")
+        part.rename(tmp_path / "name.gzip")
+    assert store.find("name.gzip") == b"done"
+
+
+def test_what_a_killed_worker_has_left_half_done_is_made_anew(tmp_path):
+    (tmp_path / "name.gzip.part").write_bytes(b"half of a much longer file" * 100)
+    store = Store(tmp_path, 1 << 20)
+    assert store.add("name.gzip", gzip.compress, b"data")
+    made = until(lambda: store.find("name.gzip"), "it is made")
+    assert gzip.decompress(made) == b"data"
 
 
 # --- what is kept, and what is not

@@ -107,14 +107,16 @@ class Store:
         with contextlib.suppress(OSError):  # Linux gives each thread a priority of its own
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         try:
-            with self._one_at_a_time, part.open("wb") as stream:
+            # Opening must not empty it: another worker may have written it, and be about to rename it.
+            with self._one_at_a_time, part.open("ab") as stream:
                 try:
                     fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return  # another worker is at it
                 if file.exists():
-                    part.unlink()
+                    part.unlink(missing_ok=True)  # it may be the file by now
                     return
+                stream.truncate(0)  # what a worker that was killed has left
                 stream.write(compress(data))
                 stream.flush()
                 taken = sum(entry.stat().st_size for entry in os.scandir(self._folder))
