@@ -19,8 +19,9 @@ import sid
 from load import fetch
 from measure import first_line, tree
 from programs import Missing, Program, port_answers
-from serving import Site, free_port
-from shiny_sticky import nginx, settings
+from shiny_sticky.front import nginx_program as nginx
+from shiny_sticky.settings import model as settings
+from support.real_site import Site, free_port
 
 NGINX = nginx.find("nginx").path
 APP = Path(__file__).resolve().parent.parent / "app" / "app.py"

@@ -29,9 +29,9 @@ from contestants import (
 )
 from measure import cpu_seconds, pss, tree
 from programs import Missing
-from serving import Site
-from shiny_session import SessionError, ShinySession
-from shiny_sticky.settings import AppSettings
+from shiny_sticky.settings.model import AppSettings
+from support.real_site import Site
+from support.shiny_session import SessionError, ShinySession
 
 Figures = dict[str, float]
 

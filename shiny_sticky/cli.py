@@ -9,14 +9,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shiny_sticky import __version__, browse, control, nginx, processes, settings
+from shiny_sticky import __version__, processes
+from shiny_sticky.client import browse
 from shiny_sticky.errors import SettingsError, StartFailed, StickyError
-from shiny_sticky.front import Front, check_ports
+from shiny_sticky.front import nginx_program as nginx
+from shiny_sticky.front.nginx_process import Front, check_ports
 from shiny_sticky.output import Output
-from shiny_sticky.rundir import RunDir
-from shiny_sticky.settings import Settings, worker_names
-from shiny_sticky.supervisor import Supervisor
-from shiny_sticky.users import owner_of
+from shiny_sticky.settings import model as settings
+from shiny_sticky.settings.model import Settings, worker_names
+from shiny_sticky.settings.users import owner_of
+from shiny_sticky.supervision import control
+from shiny_sticky.supervision.rundir import RunDir
+from shiny_sticky.supervision.supervisor import Supervisor
 
 COMMANDS = ("run", "browse", "reload", "restart", "status")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving import Site
+from support.real_site import Site
 
 
 @pytest.fixture

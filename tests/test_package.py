@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from serving import APPS, ECHO, ROOT, Site
-from shiny_sticky.settings import Settings
+from shiny_sticky.settings.model import Settings
+from support.real_site import APPS, ECHO, ROOT, Site
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,8 @@ import subprocess
 import pytest
 import yaml
 
-from serving import NGINX, ROOT, Site, until
-from shiny_sticky import nginx
-from shiny_sticky.settings import (
+from shiny_sticky.front import nginx_program as nginx
+from shiny_sticky.settings.model import (
     AppSettings,
     CacheSettings,
     CookieSettings,
@@ -19,6 +18,7 @@ from shiny_sticky.settings import (
     Settings,
     StopSettings,
 )
+from support.real_site import NGINX, ROOT, Site, until
 
 GROUPS = ("nginx", "cookie", "cache", "deploy", "stop", "apps")  # of keys
 

@@ -1,0 +1,1 @@
+"""What uses a site from outside."""

@@ -1,0 +1,1 @@
+"""The web server before the workers: nginx, its configuration, and its processes."""

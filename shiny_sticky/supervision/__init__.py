@@ -1,0 +1,1 @@
+"""What keeps processes: workers, the processes that they are forked off, deploys, the control channel."""

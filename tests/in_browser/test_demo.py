@@ -1,0 +1,187 @@
+"""The demo in a browser: a page, and every request it makes, stays with one process, until that process dies."""
+
+import collections
+import contextlib
+import hashlib
+import re
+import signal
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from support.browser import Demo, Visitor, chromium
+from support.real_site import ROOT, Site
+
+DEMO = {"target": str(ROOT / "app" / "app.py")}
+WORKERS = ["app1", "app2", "app3", "app4"]
+SCREENSHOT = ROOT / "artifacts" / "demo.png"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def site(browser):
+    """The demo on four workers. It comes after the browser: without one, nothing need be started."""
+    with Site({"app": {**DEMO, "workers": 4}}) as shared:
+        yield shared.start()
+
+
+@pytest.fixture(scope="module")
+def mounted(browser):
+    """The demo under a path, and nothing beside it: what a page asks for elsewhere is not found."""
+    with Site({"app": {**DEMO, "workers": 3, "path": "/foo/"}}) as shared:
+        yield shared.start()
+
+
+@pytest.fixture(params=["site", "mounted"])
+def either(request):
+    """The demo at / and under a path."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def visitor_of(browser):
+    """A factory of visitors; they leave with the test, and their pages must have logged no error."""
+    visitors = []
+
+    def make() -> Visitor:
+        visitors.append(Visitor(browser))
+        return visitors[-1]
+
+    yield make
+    for visitor in visitors:
+        visitor.leave()
+    assert [visitor.complaints for visitor in visitors] == [[] for _ in visitors]
+
+
+@contextlib.contextmanager
+def nobody_replaces_workers(site: Site):
+    """The launcher stands still; nginx and the workers go on."""
+    site.launcher.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        site.launcher.send_signal(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def plain_requests_held(page: Page):
+    """What a page asks for, other than websockets, does not leave the browser until the block ends."""
+    held = []
+    page.route("**/*", lambda route: held.append(route))
+    yield
+    page.route("**/*", lambda route: route.continue_())  # the later one counts
+    for route in held:
+        route.continue_()
+
+
+def test_every_request_of_a_page_reaches_the_worker_that_its_cookie_names(either, visitor_of):
+    demo = Demo(visitor_of(), either)
+    demo.stays()
+    assert demo.pid == either.pid(demo.worker)
+    (cookie,) = demo.visitor.cookies().values()
+    assert (cookie["name"], cookie["value"], cookie["path"]) == ("sticky", demo.worker, demo.path)
+    assert cookie["httpOnly"]
+
+    with demo.page.expect_response(re.compile(r"[?&]n=100$")):
+        demo.page.locator("#sticky-run").click()
+    demo.stays()
+
+
+def test_visitors_at_once_share_all_workers_and_each_stays_with_one(site, visitor_of):
+    demos = [Demo(visitor_of(), site) for _ in range(5)]
+    for demo in demos:
+        demo.stays()
+        assert demo.cookie == demo.worker
+    counts = collections.Counter(demo.worker for demo in demos)
+    assert sorted(counts) == WORKERS
+    assert max(counts.values()) == 2
+
+
+def test_an_upload_reaches_the_process_of_its_page_whole(either, visitor_of):
+    file = bytes(range(251)) * 20_000  # 5 MB
+    demo = Demo(visitor_of(), either)
+    assert demo.upload(file, "numbers.bin") == {
+        "Name": "numbers.bin",
+        "Size": f"{len(file)} bytes",
+        "SHA-256": hashlib.sha256(file).hexdigest(),
+        "Received by": f"{demo.worker} (pid {demo.pid})",
+    }
+
+
+def test_a_download_is_made_by_the_process_of_its_page(either, visitor_of):
+    demo = Demo(visitor_of(), either)
+    worker, pid = demo.worker, demo.pid
+    for _ in range(3):
+        name, made_by = demo.download()
+        assert name == f"{worker}-{pid}.txt"
+        assert (made_by["worker"], made_by["pid"]) == (worker, pid)
+        assert demo.text("session").endswith(made_by["session"])
+
+
+def test_a_page_whose_process_is_killed_moves_to_another_worker_and_keeps_its_inputs(site, visitor_of):
+    demo = Demo(visitor_of(), site)
+    demo.stays()
+    count = demo.page.locator("#click_count")
+    for clicks in range(1, 4):
+        demo.page.locator("#clicks").click()
+        expect(count).to_have_text(str(clicks))
+    demo.page.evaluate("window.loaded = 'once'")
+    old = demo.worker
+
+    with nobody_replaces_workers(site):
+        with plain_requests_held(demo.page):
+            old_pid = site.kill(old)
+            others = "|".join(name for name in WORKERS if name != old)
+            expect(demo.page.locator("#worker")).to_have_text(re.compile(f"^({others})$"))
+            new = demo.worker
+            assert demo.cookie == new  # the websocket's 101 has brought it: nothing else was answered
+        demo.stays()
+        assert demo.worker == demo.cookie == new
+        expect(count).to_have_text("3")
+        demo.page.locator("#clicks").click()
+        expect(count).to_have_text("4")
+        assert demo.page.evaluate("window.loaded") == "once"
+
+    # It lives there now: the old worker's return takes nobody back.
+    site.back(old, old_pid)
+    demo.page.reload()
+    demo.stays()
+    assert demo.worker == demo.cookie == new
+
+
+def test_a_path_without_its_slash_leads_to_the_app(mounted, visitor_of):
+    page = visitor_of().open(f"http://127.0.0.1:{mounted.port}/foo?from=bookmark")
+    assert page.url == f"http://127.0.0.1:{mounted.port}/foo/?from=bookmark"
+    expect(page.locator("#sticky-result")).to_have_attribute("data-state", "passed")
+
+
+def test_two_apps_keep_the_same_visitor_with_a_worker_each(site_of, visitor_of):
+    site = site_of({"app": {**DEMO, "workers": 2}, "other": {**DEMO, "workers": 2, "path": "/foo/"}}).start()
+    visitor = visitor_of()
+    first, other = Demo(visitor, site, "app"), Demo(visitor, site, "other")
+    first.stays()
+    other.stays()
+    assert first.worker in ("app1", "app2")
+    assert other.worker in ("other1", "other2")
+    assert {(cookie["name"], cookie["value"], cookie["path"]) for cookie in visitor.context.cookies()} == {
+        ("sticky", first.worker, "/"),
+        ("sticky_other", other.worker, "/foo/"),
+    }
+
+
+def test_the_finished_page_fits_a_desk_and_a_phone(site, visitor_of):
+    demo = Demo(visitor_of(), site)
+    demo.upload(b"x" * 1_000_000, "measurements.csv")
+    demo.page.locator("#clicks").click()
+    expect(demo.page.locator("#click_count")).to_have_text("1")
+    demo.stays()
+    SCREENSHOT.parent.mkdir(exist_ok=True)
+    for width in (390, 1280):
+        demo.page.set_viewport_size({"width": width, "height": 900})
+        assert demo.page.evaluate("document.documentElement.scrollWidth") <= width
+    demo.page.screenshot(path=SCREENSHOT, full_page=True)

@@ -1,0 +1,83 @@
+"""The figures that the project promises, with the shipped demo on four workers."""
+
+import collections
+import concurrent.futures
+import re
+import threading
+import time
+
+import pytest
+
+from support.real_site import ROOT, Site, until
+
+WORKERS = ["app1", "app2", "app3", "app4"]
+
+
+@pytest.fixture(scope="module")
+def demo():
+    with Site({"app": {"target": str(ROOT / "app" / "app.py"), "workers": 4}}) as site:
+        yield site.start()
+
+
+def answered(site: Site, cookie: str | None, requests: int) -> collections.Counter:
+    """Who answered requests that come 16 at once, by nginx's log."""
+    log = site.run_dir / "nginx-access.log"
+    before = log.stat().st_size
+    with concurrent.futures.ThreadPoolExecutor(16) as clients:
+        statuses = collections.Counter(clients.map(lambda _: site.ask("/", cookie=cookie).status, range(requests)))
+    assert statuses == {200: requests}
+
+    def lines() -> list[bytes]:
+        with log.open("rb") as written:
+            written.seek(before)
+            return written.read().splitlines()
+
+    until(lambda: len(lines()) == requests, "all are in the log")
+    return collections.Counter(re.findall(r"/(\w+)\.sock -$", line.decode())[0] for line in lines())
+
+
+def test_4000_new_clients_are_1000_on_each_of_4_workers(demo):
+    counts = answered(demo, None, 4000)
+    assert sorted(counts) == WORKERS
+    assert all(abs(count - 1000) <= 1 for count in counts.values()), counts
+
+
+def test_4000_requests_with_a_cookie_are_all_on_its_worker(demo):
+    assert answered(demo, "sticky=app3", 4000) == {"app3": 4000}
+
+
+def test_ten_killed_workers_under_50_page_loads_a_second_lose_none(demo):
+    """Page loads start on the clock, not when the last one is done; half are new clients, half have a cookie."""
+    stop, lost, loaded = threading.Event(), [], []
+
+    def load(number: int) -> None:
+        cookie = f"sticky={WORKERS[number % 4]}" if number % 2 else None
+        try:
+            reply = demo.ask("/", cookie=cookie)
+            complete = reply.status == 200 and reply.body.rstrip().endswith(b"</html>")
+        except OSError as error:
+            complete, reply = False, error
+        loaded.append(number)
+        if not complete:
+            lost.append((number, cookie, reply))
+
+    def load_constantly(clients: concurrent.futures.Executor) -> None:
+        began, number = time.monotonic(), 0
+        while not stop.wait(max(0, began + number / 50 - time.monotonic())):
+            clients.submit(load, number)
+            number += 1
+
+    with concurrent.futures.ThreadPoolExecutor(32) as clients:
+        clock = threading.Thread(target=load_constantly, args=(clients,))
+        clock.start()
+        began = time.monotonic()
+        try:
+            for number in range(10):
+                worker = WORKERS[number % 4]
+                demo.back(worker, demo.kill(worker))
+        finally:
+            stop.set()
+            clock.join()
+        seconds = time.monotonic() - began
+    assert not lost, f"{len(lost)} of {len(loaded)} page loads lost: {lost[:3]}"
+    assert len(loaded) >= 40 * seconds, "the load was as promised"

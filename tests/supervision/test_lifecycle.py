@@ -1,0 +1,399 @@
+"""Starting, stopping, crashing: of workers, of nginx, of the launcher."""
+
+import contextlib
+import http.client
+import os
+import pty
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from shiny_sticky.processes import Backoff
+from support.real_site import APPS, ECHO, ROOT, Site, running, until
+
+TWO = {"app": {"target": ECHO, "workers": 2}}
+
+
+def nothing_left(site: Site) -> None:
+    """No process, socket or pid file of a site."""
+    assert site.processes() == []
+    assert [file.name for file in site.run_dir.iterdir() if file.suffix in (".sock", ".pid", ".link")] == []
+
+
+def test_a_start_shows_the_address_and_the_workers(site_of):
+    site = site_of(TWO).start()
+    assert site.said("Starting 2 workers of app")
+    assert site.said("2 of 2 workers ready")
+    assert site.said(f"app is at http://127.0.0.1:{site.port}/")
+    assert site.table() == {"app1": site.pid("app1"), "app2": site.pid("app2")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything_and_leaves_nothing(site_of, number):
+    site = site_of(TWO).start()
+    site.ask()
+    site.processes()
+    assert site.stop(number) == 0
+    nothing_left(site)
+
+
+def test_ctrl_c_in_a_terminal_stops_in_order(site_of):
+    """A terminal sends SIGINT to its whole foreground group: only the launcher may take it up."""
+    site = site_of(TWO)
+    leader, follower = pty.openpty()
+    launcher = subprocess.Popen(
+        [sys.executable, str(ROOT / "launcher.py"), str(site.config)],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+        env=site.env,
+        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+    )
+    os.close(follower)
+    shown = bytearray()
+
+    def read():
+        while True:
+            try:
+                shown.extend(os.read(leader, 4096))
+            except OSError:
+                return
+
+    threading.Thread(target=read, daemon=True).start()
+    until(lambda: b"worker" in shown and b"app2" in shown and b"nginx" in shown, "the table", 30)
+    assert b"\x1b[" in shown, "coloured on a terminal"
+    site.processes()
+    os.write(leader, b"\x03")
+    assert launcher.wait(20) == 0
+    nothing_left(site)
+    os.close(leader)
+
+
+def test_requests_in_progress_are_finished_at_the_end(site_of):
+    site = site_of(TWO).start()
+    replies = []
+    socket = site.websocket(cookie="sticky=app2")
+    socket.recv()
+    client = threading.Thread(target=lambda: replies.append(site.ask("/?sleep=2", cookie="sticky=app1")))
+    client.start()
+    until(lambda: busy(site, "app1"), "the request has reached the worker")
+    assert site.stop() == 0
+    client.join()
+    assert replies[0].status == 200
+    nothing_left(site)
+
+
+def busy(site: Site, worker: str) -> bool:
+    """Whether nginx holds a connection to the worker."""
+    links = psutil.Process(site.pid(worker)).net_connections("unix")
+    return sum(f"{worker}." in str(link.laddr) for link in links) > 1
+
+
+def ask_in_vain(site: Site) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        site.ask("/?sleep=60", cookie="sticky=app1")
+
+
+def test_a_second_signal_ends_it_at_once(site_of):
+    site = site_of(TWO).start()
+    client = threading.Thread(target=ask_in_vain, args=(site,))
+    client.start()
+    until(lambda: busy(site, "app1"), "the request has reached the worker")
+    site.processes()
+    began = time.monotonic()
+    site.launcher.send_signal(signal.SIGINT)
+    until(lambda: site.said("SIGINT: stopping"), "the first signal is taken up")
+    site.launcher.send_signal(signal.SIGINT)
+    assert site.launcher.wait(8) == 0
+    client.join()
+    assert time.monotonic() - began < 8, "it did not wait for the 10 s that the request would have got"
+    nothing_left(site)
+
+
+def test_a_worker_that_ends_is_replaced_and_the_others_serve_on(site_of):
+    site = site_of().start()
+    others = {name: site.pid(name) for name in ("app1", "app3", "app4")}
+    old = site.kill("app2")
+    new = site.back("app2", old)
+    assert site.ask(cookie="sticky=app2").json["pid"] == new
+    assert {name: site.pid(name) for name in others} == others
+    until(lambda: site.said(rf"app2 is back \(pid {new}\)"), "the launcher says so")
+    assert site.said(rf"app2 \(pid {old}\) was ended by SIGKILL")
+    assert len(list(site.run_dir.glob("app2.*.sock"))) == 1
+
+
+def test_a_worker_that_cannot_start_any_more_is_tried_again_with_growing_delay(site_of):
+    site = site_of({"app": {"target": "app.py:app", "workers": 1, "preload": False}})
+    good = (APPS / "echo.py").read_text()
+    (site.folder / "app.py").write_text(good)
+    site.write()
+    site.start()
+    (site.folder / "app.py").write_text("raise RuntimeError('spilt coffee')")
+    site.kill("app1")
+    until(lambda: site.said("started again in 1 s"), "it is tried again and again")
+    assert site.said("started again in 0.5 s")
+    assert site.said(r"app1 +\| RuntimeError: spilt coffee")
+    assert site.ask().status == 503
+    (site.folder / "app.py").write_text(good)
+    until(lambda: site.ask().status == 200, "it is back")
+
+
+def test_delays_grow_to_half_a_minute_and_are_forgotten_after_good_service():
+    backoff = Backoff()
+    assert [backoff.delay(served=0) for _ in range(9)] == [0, 0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert backoff.delay(served=61) == 0
+    assert backoff.delay(served=59) == 0.5
+
+
+def test_nginx_is_watched_too(site_of):
+    site = site_of(TWO).start()
+    for _ in range(2):
+        old = site.nginx_pid()
+        site.processes()
+        os.kill(old, signal.SIGKILL)
+        until(lambda old=old: site.nginx_pid() not in (0, old) and site.said("nginx is back"), "nginx is back")
+        until(lambda: site.ask(cookie="sticky=app2").worker == "app2", "it serves")
+        site.lines.clear()
+    assert site.stop() == 0
+    nothing_left(site)
+
+
+# --- the launcher's own death
+
+
+def test_without_its_launcher_everything_serves_on_and_a_new_one_takes_over(site_of):
+    site = site_of(TWO).start()
+    site.launcher.kill()
+    site.launcher.wait()
+    old = {name: site.pid(name) for name in ("app1", "app2")}
+    nginx_pid = site.nginx_pid()
+    for _ in range(20):  # more than a broken pipe would survive
+        assert site.ask("/?print=nobody+listens", cookie="sticky=app1").json["pid"] == old["app1"]
+    until(lambda: "nobody listens" in (site.run_dir / "workers.log").read_text(), "the output is kept")
+
+    stop, statuses = threading.Event(), []
+
+    def load_pages():
+        while not stop.is_set():
+            statuses.append(site.ask().status)
+
+    client = threading.Thread(target=load_pages)
+    client.start()
+    try:
+        site.start()
+        until(lambda: not any(running(pid) for pid in old.values()), "the old workers have left")
+    finally:
+        stop.set()
+        client.join()
+    assert set(statuses) == {200}
+    assert site.nginx_pid() == nginx_pid, "nginx is taken over"
+    assert {site.pid("app1"), site.pid("app2")}.isdisjoint(old.values())
+    assert len(list(site.run_dir.glob("*.*.sock"))) == 2
+    os.kill(nginx_pid, signal.SIGKILL)
+    until(lambda: site.said("nginx is back"), "an nginx that was taken over is watched")
+    assert site.stop() == 0
+    nothing_left(site)
+
+
+def test_a_new_launcher_that_fails_leaves_the_old_workers_in_service(site_of):
+    site = site_of({"app": {"target": "app.py:app", "workers": 2}})
+    (site.folder / "app.py").write_text((APPS / "echo.py").read_text())
+    site.write()
+    site.start()
+    site.launcher.kill()
+    site.launcher.wait()
+    pids = {name: site.pid(name) for name in ("app1", "app2")}
+    (site.folder / "app.py").write_text("import nowhere")
+    failed = site.command(str(site.config))
+    assert failed.returncode == 1
+    assert {name: site.pid(name) for name in pids} == pids
+    assert site.ask(cookie="sticky=app2").json["pid"] == pids["app2"]
+
+
+def test_fewer_workers_after_a_take_over(site_of):
+    site = site_of().start()
+    site.launcher.kill()
+    site.launcher.wait()
+    site.settings["apps"]["app"]["workers"] = 2
+    site.write()
+    site.start()
+    until(lambda: len(list(site.run_dir.glob("app*.sock"))) == 4, "two links and two sockets are left")
+    assert {site.ask(cookie="sticky=app4").worker for _ in range(4)} == {"app1", "app2"}
+
+
+def test_what_a_dead_run_leaves_is_no_error(site_of):
+    site = site_of(TWO).start()
+    site.launcher.kill()
+    site.launcher.wait()
+    for process in site.processes():
+        process.kill()
+    until(lambda: not site.processes(), "all are dead")
+    assert list(site.run_dir.glob("*.pid"))
+    site.start()
+    assert site.ask(cookie="sticky=app1").worker == "app1"
+    assert site.stop() == 0
+    nothing_left(site)
+
+
+# --- the first start
+
+
+def test_an_app_that_does_not_import_gives_one_traceback_and_leaves_nothing(site_of):
+    site = site_of({"good": {"target": ECHO, "workers": 2, "path": "/good"}, "bad": {"target": "bad.py"}})
+    (site.folder / "bad.py").write_text(
+        "import os\n\n\ndef read():\n    return open('/no/such/data.csv')\n\n\nread()\n"
+    )
+    failed = site.command(str(site.config))
+    assert failed.returncode == 1
+    assert (failed.stdout + failed.stderr).count("Traceback") == 1
+    assert "line 5, in read" in failed.stderr
+    assert "shiny_sticky" not in failed.stderr, "frames of the launcher's own help nobody"
+    assert failed.stderr.splitlines()[-1].startswith("App bad: ")
+    nothing_left(site)
+
+
+@pytest.mark.parametrize(
+    ("preload", "says"),
+    [(True, "App app: its import was not done within 0.7 s"), (False, "app1 did not answer within 0.7 s")],
+)
+def test_what_does_not_answer_in_time_is_named(site_of, preload, says):
+    site = site_of({"app": {"target": "slow.py", "workers": 1, "start_timeout": 0.7, "preload": preload}})
+    (site.folder / "slow.py").write_text("import time\ntime.sleep(60)\n")
+    failed = site.command(str(site.config))
+    assert failed.returncode == 1
+    assert f"{says} (start_timeout)" in failed.stderr
+    nothing_left(site)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [("import sys; sys.exit(7)", "cannot be imported"), ("import os; os._exit(7)", "exited with code 7")],
+)
+def test_a_worker_that_ends_while_it_loads_is_named(site_of, code, says):
+    site = site_of({"app": {"target": "ends.py", "workers": 2}})
+    (site.folder / "ends.py").write_text(code)
+    failed = site.command(str(site.config))
+    assert failed.returncode == 1
+    assert says in failed.stderr
+    nothing_left(site)
+
+
+@pytest.mark.parametrize("preload", [True, False])
+def test_ctrl_c_during_the_start_leaves_nothing(site_of, preload):
+    site = site_of({"app": {"target": "slow.py", "workers": 2, "preload": preload}})
+    (site.folder / "slow.py").write_text("import time\nprint('loading')\ntime.sleep(60)\n")
+    site.launcher = subprocess.Popen(
+        [sys.executable, str(ROOT / "launcher.py"), str(site.config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=site.env,
+    )
+    threading.Thread(target=site._read, args=(site.launcher,), daemon=True).start()
+    until(lambda: len(site.said("loading")) == (1 if preload else 2), "it is loading, or both are")
+    site.processes()
+    assert site.stop(signal.SIGINT) == 0
+    nothing_left(site)
+
+
+# --- output
+
+
+@pytest.mark.parametrize(("preload", "loaders"), [(True, ["app  "]), (False, ["app1 ", "app2 "])])
+def test_lines_have_the_name_of_their_worker_or_app_in_front(site_of, preload, loaders):
+    site = site_of({"app": {"target": ECHO, "workers": 2, "preload": preload}}).start()
+    assert sorted(site.said("echo is loaded")) == [f"{loader} | echo is loaded" for loader in loaders]
+    site.ask("/?print=%1b[31mred%1b[0m+[bold]", cookie="sticky=app2")
+    until(lambda: "app2  | red [bold]" in site.lines, "the line arrives, plain, with its brackets")
+
+
+def test_a_very_long_line_is_no_trouble(site_of):
+    site = site_of({"app": {"target": "long.py", "workers": 1}})
+    (site.folder / "long.py").write_text(f"print('x' * 300_000)\nprint('end')\n{(APPS / 'echo.py').read_text()}")
+    site.start()
+    until(lambda: site.said(r"\| end"), "what follows arrives")
+    assert sum(line.count("x") for line in site.lines if line.startswith("app ")) >= 300_000
+
+
+def test_a_launcher_whose_output_is_closed_goes_on(site_of):
+    site = site_of(TWO)
+    site.launcher = subprocess.Popen(
+        [sys.executable, str(ROOT / "launcher.py"), str(site.config)], stdout=subprocess.PIPE, env=site.env
+    )
+    while not site.launcher.stdout.readline().startswith(b"nginx "):
+        pass  # the last line of the table
+    site.launcher.stdout.close()
+    for _ in range(3):
+        site.ask("/?print=hello", cookie="sticky=app1")
+    old = site.kill("app1")
+    site.back("app1", old)
+    assert site.ask(cookie="sticky=app1").status == 200
+    assert site.launcher.poll() is None
+
+
+# --- rights
+
+
+def test_run_dir_is_closed_to_others(site_of):
+    site = site_of(TWO).start()
+    assert stat.S_IMODE(site.run_dir.stat().st_mode) == 0o700
+    for file in site.run_dir.glob("*.*.sock"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run workers as somebody else")
+def test_root_runs_nginx_and_workers_as_the_configured_user(site_of):
+    site = site_of({"app": {"target": ECHO, "workers": 2, "python": "/usr/bin/python3"}}, user="nobody")
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    site.settings["apps"]["app"]["env"] = {"PYTHONPATH": packages}
+    site.folder.chmod(0o755)
+    site.write()
+    site.start()
+    reply = site.ask()
+    assert reply.json["uid"] != 0
+    assert not site.said("run as root")
+    workers = [process for process in site.processes() if "worker process" in " ".join(process.cmdline())]
+    assert workers and {process.uids().real for process in workers} == {reply.json["uid"]}
+    assert stat.S_IMODE(site.run_dir.stat().st_mode) == 0o710
+    assert site.ask(method="POST", body=b"x" * 3_000_000).json["size"] == 3_000_000
+    assert site.stop() == 0
+    nothing_left(site)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it is root that is warned")
+def test_root_is_told_when_everything_runs_as_root(site_of):
+    assert site_of(TWO).start().said("run as root")
+
+
+# --- the limit on open files
+
+
+def limited(files: str) -> list[str]:
+    """The launcher, started with a limit on open files: soft:hard."""
+    return ["prlimit", f"--nofile={files}", sys.executable, str(ROOT / "launcher.py")]
+
+
+def test_what_the_shell_allows_at_first_is_not_what_workers_get(site_of):
+    """Shells begin with 1024 open files, which a worker's sessions may exceed; more are allowed."""
+    site = site_of({"app": {"target": ECHO, "workers": 1}}).start(program=limited("256:8192"))
+    for pid in (site.table()["app1"], site.nginx_pid()):
+        assert psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE) == (8192, 8192)
+    assert "worker_connections  4096;" in site.conf.read_text()
+    assert not site.said("may open")
+
+
+def test_a_limit_that_is_too_low_is_told(site_of):
+    site = site_of({"app": {"target": ECHO, "workers": 1}}).start(program=limited("512:512"))
+    (line,) = site.said("may open")
+    sessions = os.cpu_count() * 128
+    assert line.startswith(
+        f"Each process may open 512 files only (ulimit -Hn): enough for about {sessions} sessions."
+    )
+    assert site.ask().status == 200

@@ -1,0 +1,594 @@
+"""Import once, fork: what forks share, what they have of their own, and which apps are spawned instead."""
+
+import fcntl
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from support.real_site import APPS, Site, running, until
+
+ECHO_CODE = (APPS / "echo.py").read_text()
+
+# A line for each import, and the pid that did it.
+COUNTED = "import os\nwith open('imports', 'a') as file: file.write(f'{os.getpid()}\\n')\n"
+
+
+def site_with(site_of, code: str = "", workers: int = 2, app: dict | None = None, **settings) -> Site:
+    """A started site whose app notes its imports, does something at import, and echoes."""
+    site = site_of({"app": {"target": "app.py", "workers": workers, **(app or {})}}, **settings)
+    write(site, code)
+    return site.start()
+
+
+def write(site: Site, code: str) -> None:
+    (site.folder / "app.py").write_text(f"{COUNTED}{ECHO_CODE}\n{code}\n")
+
+
+def imports(site: Site) -> list[int]:
+    """The pids that have imported the app."""
+    return [int(pid) for pid in (site.folder / "imports").read_text().split()]
+
+
+def status(site: Site) -> dict:
+    return json.loads(site.command("status", "--json", str(site.config)).stdout)
+
+
+def parents(site: Site) -> list[int]:
+    return [parent["pid"] for parent in status(site)["parents"]]
+
+
+def reload(site: Site) -> None:
+    done = site.command("reload", str(site.config))
+    assert done.returncode == 0, done.stderr
+
+
+def asked(site: Site, worker: str) -> dict:
+    """What a worker has in ME, and who it is."""
+    reply = site.ask(cookie=f"sticky={worker}").json
+    assert reply["worker"] == worker
+    return reply
+
+
+def nothing_left(site: Site) -> None:
+    assert site.processes() == []
+    assert [file.name for file in site.run_dir.iterdir() if file.suffix in (".sock", ".pid", ".link")] == []
+
+
+# --- shared, and not
+
+
+def test_an_app_is_imported_once_and_its_workers_are_forked(site_of):
+    site = site_with(site_of, workers=4)
+    (parent,) = parents(site)
+    assert imports(site) == [parent]
+    assert {child.pid for child in psutil.Process(parent).children()} == set(site.table().values())
+    names = [asked(site, worker)["incarnation"] for worker in site.table()]
+    assert [psutil.Process(site.pid(worker)).name() for worker in site.table()] == names, (
+        "top and ps tell them apart"
+    )
+    assert len({os.getsid(pid) for pid in (parent, *site.table().values())}) == 5
+    assert site.stop() == 0
+    nothing_left(site)
+
+
+def test_without_preload_each_worker_imports_the_app(site_of):
+    site = site_with(site_of, workers=3, app={"preload": False})
+    assert sorted(imports(site)) == sorted(site.table().values())
+    assert parents(site) == []
+    assert not site.said("imports it anew")
+
+
+def test_forks_share_the_memory_of_what_was_imported(site_of):
+    """What the second to fourth worker add, forked and spawned."""
+
+    def added(preload: bool) -> float:
+        code = (
+            "import gc, shiny\nTABLE = [[number] for number in range(600_000)]\n"
+            "serve = app\nasync def app(*connection):\n    gc.collect()\n    await serve(*connection)\n"
+        )
+        sizes = []
+        for workers in (1, 4):
+            site = site_with(site_of, code, workers, app={"preload": preload})
+            for worker in site.table():
+                asked(site, worker)
+            sizes.append(
+                sum(psutil.Process(pid).memory_full_info().pss for pid in (*site.table().values(), *parents(site)))
+            )
+            assert site.stop() == 0
+        return (sizes[1] - sizes[0]) / 3
+
+    forked, spawned = added(True), added(False)
+    assert forked < 0.4 * spawned, (forked, spawned)
+
+
+DRAWN = """
+import random, secrets, sys, uuid
+{imported}
+
+def me():
+    names = {{name: os.environ.get(f"STICKY_{{name.upper()}}") for name in ("worker", "incarnation")}}
+    return {{**names, "pid": os.getpid(), "drawn": str({draw})}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("draw", "imported"),
+    [
+        ("random.random()", "random.seed(1)"),
+        ("random.SystemRandom().random()", ""),
+        ("secrets.token_hex()", ""),
+        ("uuid.uuid4()", ""),
+        ("shiny._utils.private_random_int(0, 2**64)", "import shiny._utils"),
+        ("numpy.random.random()", "import numpy; numpy.random.seed(1)"),
+    ],
+)
+def test_random_numbers_differ_between_forks(site_of, draw, imported):
+    if "numpy" in imported:
+        pytest.importorskip("numpy")
+    site = site_with(site_of, DRAWN.format(draw=draw, imported=imported), workers=4)
+    assert len(imports(site)) == 1
+    assert len({asked(site, worker)["drawn"] for worker in site.table()}) == 4
+
+
+def test_each_worker_knows_its_name_its_environment_and_its_signals(site_of):
+    site = site_with(
+        site_of,
+        "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: ME.update(told=os.environ['STICKY_WORKER']))\n"
+        "ME['at_import'] = [os.environ.get('STICKY_WORKER'), os.environ.get('STICKY_INCARNATION')]",
+        app={"env": {"GREETING": "hello"}},
+    )
+    seen = asked(site, "app2")
+    assert (seen["at_import"], seen["env"]) == ([None, None], "hello")
+    assert seen["incarnation"].startswith("app2.")
+    os.kill(site.pid("app2"), signal.SIGUSR1)
+    until(lambda: asked(site, "app2").get("told") == "app2", "a handler of the app's own is in place")
+    assert "told" not in asked(site, "app1")
+
+
+def test_what_is_buffered_at_the_fork_is_written_once(site_of):
+    site = site_with(
+        site_of, "LOG = open('log', 'w')\nLOG.write('begun\\n')\nprint('unfinished', end='')", workers=3
+    )
+    assert len(imports(site)) == 1
+    assert site.stop() == 0
+    assert (site.folder / "log").read_text() == "begun\n"
+    assert len(site.said("unfinished")) == 1
+
+
+def test_exit_handlers_of_the_import_run_once_when_all_has_ended(site_of):
+    site = site_with(
+        site_of,
+        "import atexit, tempfile\nHERE = tempfile.TemporaryDirectory(prefix='st-pre-')\nME['here'] = HERE.name\n"
+        "atexit.register(lambda: open('exits', 'a').write('x'))\n",
+    )
+    here = Path(asked(site, "app1")["here"])
+    old = site.pid("app1")
+    assert site.command("restart", "app1", str(site.config)).returncode == 0
+    until(lambda: not running(old), "the old process has left")
+    assert Path(asked(site, "app1")["here"]) == here
+    assert here.is_dir(), "a worker that ends leaves what it has not made"
+    assert not (site.folder / "exits").exists()
+    assert site.stop() == 0
+    assert not here.exists()
+    assert (site.folder / "exits").read_text() == "x"
+
+
+def test_what_a_worker_registers_for_its_end_is_done(site_of):
+    site = site_with(
+        site_of,
+        "import atexit, tempfile, weakref, logging\nHERE = tempfile.TemporaryDirectory()\n"
+        "serve = app\nasync def app(scope, receive, send):\n"
+        "    if 'own' not in ME:\n"
+        "        ME['own'] = 1\n"
+        "        app.own = tempfile.TemporaryDirectory(prefix='st-own-')\n"
+        "        ME['here'] = app.own.name\n"
+        "        atexit.register(lambda: open(f'exit-{os.getpid()}', 'w').close())\n"
+        "    await serve(scope, receive, send)\n",
+    )
+    seen = {worker: asked(site, worker) for worker in ("app1", "app2")}
+    assert seen["app1"]["here"] != seen["app2"]["here"]
+    assert site.stop() == 0
+    for worker in seen.values():
+        assert not Path(worker["here"]).exists()
+        assert (site.folder / f"exit-{worker['pid']}").exists()
+
+
+def test_a_fork_has_the_descriptors_and_signals_of_a_spawned_worker(site_of):
+    kinds, signals = [], []
+    for preload in (True, False):
+        site = site_with(site_of, app={"preload": preload})
+        links = [str(link.readlink()) for link in Path(f"/proc/{site.pid('app2')}/fd").iterdir()]
+        kinds.append(sorted(re.sub(r"[0-9]+|st-.*/run", "", link) for link in links))
+        signals.append(
+            re.findall(r"^Sig(?:Blk|Ign|Cgt):.*", Path(f"/proc/{site.pid('app2')}/status").read_text(), re.M)
+        )
+    assert [re.sub("[.].*", "", link) for link in kinds[0]] == [re.sub("[.].*", "", link) for link in kinds[1]]
+    assert signals[0] == signals[1], "blocked, ignored, caught"
+
+
+# --- apps that must not be forked
+
+THREAD = (
+    "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), name='poll-instruments'{}).start()"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (THREAD.format(", daemon=True"), r"starts a thread at import \(poll-instruments\)"),
+        (THREAD.format(""), r"starts a thread at import \(poll-instruments\)"),
+        (
+            "import _thread, time\n_thread.start_new_thread(time.sleep, (3600,))",
+            "starts a thread of a native library",
+        ),
+        (
+            "import socket\nS = socket.create_connection(os.environ['PEER'].split(':'))",
+            r"opens a socket at import \(127",
+        ),
+        ("import asyncio\nLOOP = asyncio.new_event_loop()", "makes an event loop at import"),
+        ("import sqlite3\nDB = sqlite3.connect('my.db')\nDB.execute('create table if not exists t (x)')", "my.db"),
+        ("PIPE = os.pipe()", "opens a pipe at import"),
+        ("import subprocess\nP = subprocess.Popen(['sleep', '3600'])", r"starts a program at import \(sleep\)"),
+        ("FILE = open(__file__)\nFILE.readline()", r"keeps a file open at import \(.*app.py\)"),
+        ("DEVICE = open('/dev/fuse' if os.path.exists('/dev/fuse') else '/dev/null')", r"opens a device at import"),
+    ],
+)
+def test_an_app_that_must_not_be_forked_is_spawned_and_says_why(site_of, code, reason):
+    if "DEVICE" in code and not os.access("/dev/fuse", os.R_OK):
+        pytest.skip("there is no device to open here")
+    with socket.create_server(("127.0.0.1", 0)) as peer:
+        site = site_with(site_of, code, app={"env": {"PEER": f"127.0.0.1:{peer.getsockname()[1]}"}})
+        (line,) = site.said("each worker imports it anew")
+        assert line.startswith("App app: each worker imports it anew, because it ")
+        assert line.endswith("preload: false says so at once.")
+        assert site.said(reason), line
+        assert set(imports(site)[1:]) == set(site.table().values())
+        assert not running(imports(site)[0])
+        assert parents(site) == []
+        assert asked(site, "app2")["pid"] == site.pid("app2")
+        old = site.kill("app1")
+        site.back("app1", old)
+        assert len(site.said("each worker imports it anew")) == 1, "said once"
+        assert len(imports(site)) == 4, "the parent, two workers, and the one that replaced the first"
+        site.processes()
+        if "sleep', '3600'" not in code:  # what apps start is theirs to end
+            assert site.stop() == 0
+            nothing_left(site)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import logging\nlogging.basicConfig(filename='my.log')",
+        "import mmap\nwith open(__file__, 'rb') as file: MAP = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)",
+        "import sqlite3\nDB = sqlite3.connect(':memory:')",
+        "import subprocess\nsubprocess.run(['true'])",
+        "import threading\nt = threading.Thread(target=print); t.start(); t.join()",
+        "import asyncio\nasyncio.run(asyncio.sleep(0))",
+        "import concurrent.futures\nPOOL = concurrent.futures.ThreadPoolExecutor()",
+    ],
+)
+def test_what_is_no_reason_not_to_fork(site_of, code):
+    site = site_with(site_of, code)
+    assert imports(site) == parents(site)
+    assert not site.said("anew")
+    assert asked(site, "app2")["pid"] == site.pid("app2")
+
+
+def test_openblas_is_no_reason_not_to_fork(site_of):
+    pytest.importorskip("numpy")
+    site = site_with(
+        site_of,
+        "import numpy\nBIG = numpy.ones((300, 300)); BIG @ BIG\n"
+        "serve = app\nasync def app(scope, receive, send):\n"
+        "    ME['sum'] = float((BIG @ BIG).sum())\n    await serve(scope, receive, send)\n",
+    )
+    assert imports(site) == parents(site)
+    assert asked(site, "app2")["sum"] == 300.0**3, "it computes in a fork"
+
+
+# --- a worker's life
+
+
+def test_a_killed_worker_is_forked_anew(site_of):
+    site = site_with(site_of)
+    write(site, "ME['version'] = 2")
+    (parent,) = parents(site)
+    old = site.kill("app1")
+    new = site.back("app1", old)
+    until(lambda: site.said(rf"app1 \(pid {old}\) was ended by SIGKILL"), "it is said how it ended")
+    until(lambda: site.said(rf"app1 is back \(pid {new}\)"), "it is back")
+    assert psutil.Process(new).ppid() == parent
+    assert "version" not in asked(site, "app1"), "the code is that of the last deploy"
+    assert site.command("restart", "app2", str(site.config)).returncode == 0
+    assert "version" not in asked(site, "app2")
+    assert imports(site) == [parent]
+    assert parents(site) == [parent]
+
+
+@pytest.mark.parametrize(("end", "says"), [("os._exit(7)", "exited with code 7"), ("os.abort()", "SIGABRT")])
+def test_it_is_said_how_a_fork_ended(site_of, end, says):
+    site = site_with(
+        site_of, f"import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *_: {end})", app={"hang_timeout": 0}
+    )
+    old = site.pid("app1")
+    os.kill(old, signal.SIGUSR1)
+    site.back("app1", old)
+    until(lambda: site.said(rf"app1 \(pid {old}\) (was ended by )?{says}"), "it is said")
+
+
+def test_a_fork_that_hangs_shows_its_stacks_and_is_forked_anew(site_of):
+    site = site_with(site_of, app={"hang_timeout": 2})
+    socket = site.websocket(cookie="sticky=app1")
+    socket.recv()
+    old = site.pid("app1")
+    socket.send("hang")
+    until(lambda: site.said(rf"app1 \(pid {old}\) has hung for 2 s"), "it is noticed")
+    site.back("app1", old)
+    assert site.said(r"app1 +\| .*app\.py.* in echo"), "the stack shows where"
+    until(lambda: site.said(rf"app1 \(pid {old}\) was ended by SIGABRT"), "and how it ended")
+    assert imports(site) == parents(site)
+    socket.close()
+
+
+# --- a parent's life
+
+
+def test_a_deploy_imports_the_new_code_and_the_old_parent_leaves_with_its_last_worker(site_of):
+    site = site_with(site_of, "ME['version'] = 1")
+    (old_parent,) = parents(site)
+    socket = site.websocket(cookie="sticky=app1")
+    assert json.loads(socket.recv())["version"] == 1
+    old = site.pid("app1")
+    write(site, "ME['version'] = 2")
+    reload(site)
+    assert {asked(site, worker)["version"] for worker in site.table()} == {2}
+    (new_parent,) = set(parents(site)) - {old_parent}
+    assert imports(site) == [old_parent, new_parent]
+    socket.send("still there")
+    assert socket.recv() == "still there"
+    assert running(old) and running(old_parent)
+    socket.close()
+    until(lambda: not running(old), "the old worker leaves with its session")
+    until(lambda: not running(old_parent), "the old parent leaves with its worker")
+    until(lambda: parents(site) == [new_parent], "the launcher has seen it")
+    assert not site.said("the process that forks its workers"), "nothing has failed"
+    assert len(list(site.run_dir.glob("app-*.pid"))) == 1
+    assert site.stop() == 0
+    nothing_left(site)
+
+
+def test_code_that_does_not_import_fails_before_anything_is_replaced(site_of):
+    """Not even a worker of another app whose code is good."""
+    site = site_of({"good": {"target": "good.py", "workers": 2, "path": "/good/"}, "app": {"target": "app.py"}})
+    (site.folder / "good.py").write_text(ECHO_CODE)
+    write(site, "")
+    site.start()
+    pids = {worker: site.pid(worker) for worker in site.table()}
+    before = parents(site)
+    (site.folder / "app.py").write_text("import numpie")
+    failed = site.command("reload", str(site.config))
+    assert failed.returncode == 1
+    assert "No module named 'numpie'" in failed.stderr
+    assert "App app: " in failed.stderr
+    assert failed.stderr.count("Traceback") == 1
+    assert {worker: site.pid(worker) for worker in pids} == pids
+    until(lambda: parents(site) == before, "the new parents have left")
+    old = site.kill("app1")
+    site.back("app1", old)
+    assert site.ask(cookie="sticky_app=app1").json["pid"] != old, "the old code is still there to be forked"
+    assert sorted(file.name.split("-")[0] for file in site.run_dir.glob("*-*.pid")) == ["app", "good"]
+
+
+def test_a_deploy_that_fails_midway_leaves_each_worker_its_parent(site_of):
+    """The new code comes up in app1 only."""
+    site = site_with(site_of, "ME['version'] = 1")
+    write(
+        site,
+        "ME['version'] = 2\nserve = app\nasync def app(scope, receive, send):\n"
+        "    if scope['type'] == 'lifespan' and os.environ['STICKY_WORKER'] == 'app2': os._exit(7)\n"
+        "    await serve(scope, receive, send)\n",
+    )
+    failed = site.command("reload", str(site.config))
+    assert failed.returncode == 1
+    assert "App app: app2 exited with code 7 before it answered" in failed.stderr
+    assert [asked(site, worker)["version"] for worker in ("app1", "app2")] == [
+        1 + (w == "app1") for w in ("app1", "app2")
+    ]
+    assert len(parents(site)) == 2
+    for worker, version in (("app1", 2), ("app2", 1)):
+        old = site.kill(worker)
+        site.back(worker, old)
+        assert asked(site, worker)["version"] == version
+    assert len(imports(site)) == 2
+    write(site, "ME['version'] = 3")
+    reload(site)
+    until(lambda: len(parents(site)) == 1, "both have left")
+    assert {asked(site, worker)["version"] for worker in site.table()} == {3}
+
+
+def test_the_death_of_a_parent_is_not_that_of_its_workers(site_of):
+    site = site_with(site_of)
+    (parent,) = parents(site)
+    pids = {worker: site.pid(worker) for worker in site.table()}
+    socket = site.websocket(cookie="sticky=app2")
+    socket.recv()
+    os.kill(parent, signal.SIGKILL)
+    until(lambda: site.said(rf"\(pid {parent}\) was ended by SIGKILL; .*serve on"), "it is said")
+    assert parents(site) == []
+    assert {worker: asked(site, worker)["pid"] for worker in pids} == pids
+    assert site.command("restart", "app1", str(site.config)).returncode == 0
+    (new,) = parents(site)
+    assert site.said(rf"App app is imported anew \(pid {new}\)")
+    assert psutil.Process(site.pid("app1")).ppid() == new
+    until(lambda: not running(pids["app1"]), "the old worker has left")
+    socket.send("ping")
+    assert socket.recv() == "ping"
+    assert site.pid("app2") == pids["app2"]
+    socket.close()
+    site.kill("app2")
+    site.back("app2", pids["app2"])
+    assert site.said(rf"app2 \(pid {pids['app2']}\) ended$"), "nobody knows how"
+    assert imports(site) == [parent, new]
+    assert site.stop() == 0
+    nothing_left(site)
+
+
+def test_a_parent_that_is_asked_to_end_stays_while_it_is_needed(site_of):
+    """systemd and the like signal every process of a service."""
+    site = site_with(site_of)
+    (parent,) = parents(site)
+    os.kill(parent, signal.SIGTERM)
+    os.kill(parent, signal.SIGINT)
+    old = site.kill("app1")
+    site.back("app1", old)
+    assert parents(site) == [parent]
+    assert site.stop() == 0
+    nothing_left(site)
+
+
+def test_a_parent_that_does_not_answer_is_replaced(site_of):
+    site = site_with(site_of, app={"start_timeout": 3})
+    (parent,) = parents(site)
+    os.kill(parent, signal.SIGSTOP)
+    old = site.kill("app1")
+    site.back("app1", old)
+    assert site.said("could not be forked within 3 s")
+    assert parents(site) != [parent]
+    assert not running(parent)
+
+
+def test_without_its_launcher_a_parent_stays_for_its_workers_only(site_of):
+    site = site_with(site_of)
+    (parent,) = parents(site)
+    sockets = [site.websocket(cookie=f"sticky={worker}") for worker in ("app1", "app2")]
+    for each in sockets:
+        each.recv()
+    pids = list(site.table().values())
+    site.launcher.kill()
+    site.launcher.wait()
+    os.kill(pids[0], signal.SIGKILL)
+    until(lambda: not psutil.pid_exists(pids[0]), "the parent reaps what it has forked")
+    assert running(parent)
+    site.start()
+    sockets[1].send("ping")
+    assert sockets[1].recv() == "ping"
+    assert running(parent)
+    sockets[1].close()
+    until(lambda: not running(pids[1]), "the old worker leaves with its session")
+    until(lambda: not running(parent), "the old parent leaves with its worker")
+    until(lambda: len(list(site.run_dir.glob("app-*.pid"))) == 1, "and its pid file goes")
+    assert site.stop() == 0
+    nothing_left(site)
+
+
+def test_the_pid_file_of_a_parent_is_locked_while_that_lives_and_no_longer(site_of):
+    """Its forks do not hold it: a new launcher removes it."""
+    site = site_with(site_of)
+    (parent,) = parents(site)
+    (file,) = site.run_dir.glob("app-*.pid")
+    assert file.read_text() == f"{parent}\n"
+    open_sessions = [site.websocket(cookie=f"sticky={worker}") for worker in ("app1", "app2")]
+    for each in open_sessions:
+        each.recv()
+    site.launcher.kill()
+    site.launcher.wait()
+    with file.open() as stream, pytest.raises(BlockingIOError):
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.kill(parent, signal.SIGKILL)
+    until(lambda: not running(parent), "the parent is dead")
+    with file.open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    site.start()
+    assert not file.exists()
+    for each in open_sessions:
+        each.send("ping")
+        assert each.recv() == "ping"
+        each.close()
+    assert site.stop() == 0
+    nothing_left(site)
+
+
+def test_stopping_ends_the_parent_that_an_earlier_launcher_left(site_of):
+    site = site_with(
+        site_of, "import atexit, time\natexit.register(lambda: time.sleep(0.5))", stop={"drain_timeout": 1}
+    )
+    (parent,) = parents(site)
+    socket = site.websocket(cookie="sticky=app1")
+    socket.recv()
+    site.launcher.kill()
+    site.launcher.wait()
+    site.start()
+    assert running(parent)
+    site.processes()
+    assert site.stop() == 0
+    nothing_left(site)
+
+
+def test_a_launcher_killed_during_the_import_leaves_nothing(site_of):
+    site = site_of({"app": {"target": "slow.py", "workers": 2}})
+    (site.folder / "slow.py").write_text("import time\nprint('loading')\ntime.sleep(3600)\n")
+    launcher = subprocess.Popen(
+        [sys.executable, str(APPS.parent.parent / "launcher.py"), str(site.config)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=site.env,
+    )
+    while "loading" not in launcher.stdout.readline():
+        pass
+    launcher.kill()
+    launcher.wait()
+    launcher.stdout.close()
+    until(lambda: not site.processes(), "nobody waits for the import any more")
+
+
+def test_the_interpreter_of_an_app_does_the_forking(site_of):
+    """The parent runs in it, with the app's environment and folder."""
+    site = site_of({"app": {"target": "sub/app.py", "workers": 2, "env": {"GREETING": "hi"}, "python": sys.prefix}})
+    (site.folder / "sub").mkdir()
+    (site.folder / "sub" / "app.py").write_text(f"{COUNTED}{ECHO_CODE}\nME['at_import'] = os.environ['GREETING']")
+    site.start()
+    assert asked(site, "app2")["at_import"] == "hi"
+    assert len((site.folder / "sub" / "imports").read_text().split()) == 1
+
+
+def test_two_apps_have_a_parent_each(site_of):
+    site = site_of(
+        {
+            "lab": {"target": "lab.py", "workers": 2},
+            "stock": {"target": "stock.py", "workers": 2, "path": "/stock/"},
+            "other": {"target": "other.py", "workers": 1, "path": "/other/", "preload": False},
+        }
+    )
+    for name in ("lab", "stock", "other"):
+        (site.folder / f"{name}.py").write_text(ECHO_CODE)
+    site.start()
+    assert [parent["app"] for parent in status(site)["parents"]] == ["lab", "stock"]
+    assert all(parent["memory"] > 10e6 for parent in status(site)["parents"])
+    del site.settings["apps"]["stock"]
+    site.write()
+    reload(site)
+    until(lambda: [parent["app"] for parent in status(site)["parents"]] == ["lab"], "stock's has left")
+
+
+def test_many_workers_crash_at_once_while_the_parent_is_gone(site_of):
+    site = site_with(site_of, workers=4)
+    pids = {worker: site.pid(worker) for worker in site.table()}
+    for pid in (*parents(site), *pids.values()):
+        os.kill(pid, signal.SIGKILL)
+    back = [threading.Thread(target=site.back, args=item) for item in pids.items()]
+    for thread in back:
+        thread.start()
+    for thread in back:
+        thread.join()
+    assert len(imports(site)) == 2, "one new parent is enough"
