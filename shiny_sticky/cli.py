@@ -16,7 +16,8 @@ from shiny_sticky.front import nginx_program as nginx
 from shiny_sticky.front.nginx_process import Front, check_ports
 from shiny_sticky.output import Output
 from shiny_sticky.settings import model as settings
-from shiny_sticky.settings.model import Settings, worker_names
+from shiny_sticky.settings.model import Settings
+from shiny_sticky.settings.names import worker_names
 from shiny_sticky.settings.users import owner_of
 from shiny_sticky.supervision import control
 from shiny_sticky.supervision.rundir import RunDir

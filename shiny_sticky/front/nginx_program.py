@@ -19,12 +19,11 @@ from shiny_sticky import processes, resources
 from shiny_sticky.errors import StickyError
 from shiny_sticky.settings.model import (
     IDENTITY_HEADERS,
-    INCARNATION_DIGITS,
     SHINY_LIB,
     AppSettings,
     Settings,
-    worker_names,
 )
+from shiny_sticky.settings.names import TAG_PATTERN, worker_names
 from shiny_sticky.settings.users import owner_of
 
 OLDEST_VERSION = (1, 22, 1)
@@ -252,7 +251,7 @@ def incarnations_pattern(app: str, apps: list[str]) -> str:
             ``app11.k3f9``.
     """
     others = "".join(f"(?!{other}[1-9])" for other in apps if re.fullmatch(f"{app}[1-9][0-9]?", other))
-    return rf"{others}{app}[1-9][0-9]{{0,2}}\.[a-z0-9]{{{INCARNATION_DIGITS}}}"
+    return rf"{others}{app}[1-9][0-9]{{0,2}}\.{TAG_PATTERN}"
 
 
 def _up_to(high: str, first: int) -> list[str]:

@@ -25,12 +25,10 @@ from pydantic import (
 )
 
 from shiny_sticky.errors import SettingsError
+from shiny_sticky.settings.names import APP_PATTERN, TAG_DIGITS, worker_names
 
 # A unix socket's path has 108 bytes on Linux, one of them for the closing NUL: unix(7), sun_path.
 SOCKET_PATH_BYTES = 107
-
-# Letters and digits behind the dot of an incarnation: app2.k3f9
-INCARNATION_DIGITS = 4
 
 # Where, below its mount, a Shiny app has the files of its HTML dependencies.
 SHINY_LIB = "lib/"
@@ -126,7 +124,7 @@ ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
 Network = Annotated[str, AfterValidator(_network)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
-AppName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
+AppName = Annotated[str, Field(pattern=f"^{APP_PATTERN}$", max_length=32)]
 Strictly = Field(strict=True)
 
 
@@ -391,17 +389,12 @@ class Settings(_Model):
 
     def socket_of(self, worker: str) -> Path:
         """The longest path that a socket of the worker takes: that of an incarnation."""
-        return self.run_dir / f"{worker}.{'x' * INCARNATION_DIGITS}.sock"
+        return self.run_dir / f"{worker}.{'x' * TAG_DIGITS}.sock"
 
     def cookie_name(self, app: str) -> str:
         """The name of an app's cookie: the first app's is the configured one, others append theirs."""
         first = next(iter(self.apps))
         return self.cookie.name if app == first else f"{self.cookie.name}_{app}"
-
-
-def worker_names(app: str, workers: int) -> list[str]:
-    """The names of an app's workers: app1, app2, ..."""
-    return [f"{app}{number}" for number in range(1, workers + 1)]
 
 
 def load(file: Path) -> Settings:

@@ -15,6 +15,7 @@ from typing import Any
 from shiny_sticky import processes
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.processes import Attended
+from shiny_sticky.settings import names
 from shiny_sticky.supervision.parent import Parent
 from shiny_sticky.supervision.rundir import RunDir
 
@@ -63,7 +64,7 @@ class Incarnation:
 
     def __init__(self, name: str, run_dir: RunDir) -> None:
         self.name = name
-        self.worker = name.split(".")[0]
+        self.worker = names.worker_of(name)
         self.ready_at: float | None = None
         self.ended_at: float | None = None
         self._run_dir = run_dir

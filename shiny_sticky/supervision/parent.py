@@ -17,6 +17,7 @@ from shiny_sticky import processes, resources
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.processes import Attended, Process
+from shiny_sticky.settings import names
 from shiny_sticky.settings.model import AppSettings
 from shiny_sticky.supervision.rundir import RunDir
 
@@ -94,7 +95,7 @@ class Parent:
         for _ in range(2):
             await self.ready()
             if not self._forks:
-                environment = {"STICKY_WORKER": arguments[0].split(".")[0], "STICKY_INCARNATION": arguments[0]}
+                environment = {"STICKY_WORKER": names.worker_of(arguments[0]), "STICKY_INCARNATION": arguments[0]}
                 return await spawn(
                     self.app, self._folder, self._run_dir, arguments, descriptors, stdout, environment
                 )
@@ -422,7 +423,7 @@ async def spawn(
             extra_groups=[] if owner.switches else None,
         )
     except OSError as error:
-        name = arguments[0].split(".")[0]
+        name = names.worker_of(arguments[0])
         raise StartFailed(f"{name} cannot be started with {command[0]}: {error.strerror}") from error
 
 

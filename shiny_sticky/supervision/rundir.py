@@ -21,7 +21,6 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
 import socket
 import stat
 from collections.abc import Iterator
@@ -31,12 +30,8 @@ from pathlib import Path
 import psutil
 
 from shiny_sticky.errors import StickyError
-from shiny_sticky.settings.model import INCARNATION_DIGITS
+from shiny_sticky.settings import names
 from shiny_sticky.settings.users import Owner
-
-DIGITS = "abcdefghijklmnopqrstuvwxyz0123456789"
-INCARNATION = re.compile(rf"([a-z][a-z0-9_]*[0-9])\.[a-z0-9]{{{INCARNATION_DIGITS}}}")
-PARENT = re.compile(rf"[a-z][a-z0-9_]*-[a-z0-9]{{{INCARNATION_DIGITS}}}")
 
 
 @dataclass(frozen=True)
@@ -143,26 +138,26 @@ class RunDir:
 
     def leftovers(self) -> list[Leftover]:
         """The workers of an earlier launcher that still run; what dead ones left is removed."""
-        alive = self._living(INCARNATION)
+        alive = self._living(names.INCARNATION)
         living = {leftover.name for leftover in alive}
         for socket_file in self.path.glob("*.*.sock"):
-            if INCARNATION.fullmatch(socket_file.stem) and socket_file.stem not in living:
+            if names.INCARNATION.fullmatch(socket_file.stem) and socket_file.stem not in living:
                 socket_file.unlink(missing_ok=True)
         return alive
 
     def leftover_parents(self) -> list[Leftover]:
         """The parents of an earlier launcher's workers that still run; likewise."""
-        return self._living(PARENT)
+        return self._living(names.FORK_SERVER)
 
-    def _living(self, names: re.Pattern[str]) -> list[Leftover]:
+    def _living(self, pattern: re.Pattern[str]) -> list[Leftover]:
         """Processes that hold the lock on their pid file; the files of others are removed.
 
         Args:
-            names: what they are called.
+            pattern: what they are called.
         """
         alive = []
         for file in self.path.glob("*.pid"):
-            if not names.fullmatch(file.stem):
+            if not pattern.fullmatch(file.stem):
                 continue
             with file.open("r+") as stream:
                 try:
@@ -177,14 +172,14 @@ class RunDir:
     def new_incarnation(self, worker: str) -> str:
         """A name for a new process of a worker, such as ``app2.k3f9``, that no other one has."""
         while True:
-            name = f"{worker}.{_some_digits()}"
+            name = names.new_incarnation(worker)
             if not (self.path / f"{name}.sock").exists():
                 return name
 
     def new_parent(self, app: str) -> str:
         """A name for a new parent of an app's workers, such as ``app-k3f9``, that no other one has."""
         while True:
-            name = f"{app}-{_some_digits()}"
+            name = names.new_fork_server(app)
             if not (self.path / f"{name}.pid").exists():
                 return name
 
@@ -228,7 +223,7 @@ class RunDir:
 
     def link(self, incarnation: str) -> None:
         """Let the worker's socket be that of the incarnation, in one step; nginx's next connect goes there."""
-        worker = incarnation.split(".")[0]
+        worker = names.worker_of(incarnation)
         fresh = self.path / f".{incarnation}.link"
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(f"{incarnation}.sock")
@@ -259,10 +254,6 @@ class RunDir:
 def _raise(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
-
-
-def _some_digits() -> str:
-    return "".join(secrets.choice(DIGITS) for _ in range(INCARNATION_DIGITS))
 
 
 def _pid_of(name: str) -> int:

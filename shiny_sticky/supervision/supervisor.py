@@ -14,7 +14,8 @@ from shiny_sticky import processes
 from shiny_sticky.errors import StartFailed, StickyError
 from shiny_sticky.front.nginx_process import Front, check_ports
 from shiny_sticky.output import Output
-from shiny_sticky.settings.model import Settings, worker_names
+from shiny_sticky.settings.model import Settings
+from shiny_sticky.settings.names import worker_names
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, CachedFiles
 from shiny_sticky.supervision.parent import Parent
 from shiny_sticky.supervision.rundir import Leftover, RunDir
