@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -18,7 +17,7 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 class Output:
@@ -30,6 +29,7 @@ class Output:
 
     def __init__(self, names: list[str]) -> None:
         self._console = _Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+        self._error_console = _Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
         self._width = max((len(name) for name in [*names, "nginx"]), default=0)
         self._colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
 
@@ -42,9 +42,18 @@ class Output:
         self.event(text, style="bold red")
 
     def relay(self, name: str, line: str) -> None:
-        """Print a line of a process's own output, with its name in front."""
+        """Print a line of a process's standard output, with its name in front."""
+        self._relay(self._console, name, line)
+
+    def relay_error(self, name: str, line: str) -> None:
+        """Print a line of a process's standard error to ours, with its name in front."""
+        self._relay(self._error_console, name, line)
+
+    def _relay(self, console: Console, name: str, line: str) -> None:
         prefix = Text(f"{name:<{self._width}} | ", style=self._colours.get(name, "dim"))
-        self._print(prefix + Text.from_ansi(line))
+        if console is self._error_console:
+            prefix.stylize("red", len(prefix) - 2)
+        self._print(prefix + Text.from_ansi(line), console)
 
     @contextlib.contextmanager
     def progress(self, text: str) -> Iterator[_Progress]:
@@ -63,11 +72,12 @@ class Output:
             line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             self._print(Text(line.rstrip(), style="" if number else "bold"))
 
-    def _print(self, what: Text) -> None:
+    def _print(self, what: Text, console: Console | None = None) -> None:
+        console = console or self._console
         try:
-            self._console.print(what)
+            console.print(what)
         except OSError:  # the terminal is gone
-            self._console.quiet = True
+            console.quiet = True
 
 
 class _Progress:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import resource
 import signal
 import socket
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import psutil
+
+from shiny_sticky.worker.protocol import ProtocolError, decode
 
 # Open files that a process may have: as many as the system allows, up to this. A session takes one in its worker
 # and two in nginx.
@@ -119,8 +120,10 @@ class Attended:
         process: Process,
         control: socket.socket,
         output: int,
+        errors: int,
         on_line: Callable[[str], None],
-        on_event: Callable[[dict[str, Any]], None],
+        on_error_line: Callable[[str], None],
+        on_event: Callable[[object], None],
         on_end: Callable[[], None],
     ) -> Attended:
         """Begin to listen to a process.
@@ -128,35 +131,33 @@ class Attended:
         Args:
             process: just started.
             control: where it tells events, as lines of JSON; it is closed in the end.
-            output: the reading end of what it prints to; likewise.
-            on_line: takes each line that it prints.
-            on_event: takes each event.
+            output: the reading end of its standard output; likewise.
+            errors: the same of its standard error; likewise.
+            on_line: takes each line of its standard output.
+            on_error_line: takes each line of its standard error.
+            on_event: takes each message that it tells.
             on_end: called when it has ended.
         """
 
         def told(line: str) -> None:
-            try:
-                event = json.loads(line)
-            except ValueError:  # half of a line: we did not read for long
-                return
-            on_event(event)
+            with contextlib.suppress(ProtocolError):  # half of a line: we did not read for long
+                on_event(decode(line))
 
         self = cls(process, on_end)
         try:
-            _, lines = await read_lines(output, on_line)
+            readers = [(await read_lines(output, on_line))[1], (await read_lines(errors, on_error_line))[1]]
             loop = asyncio.get_running_loop()
             events, _ = await loop.create_connection(lambda: LineReader(told), sock=control)
         except BaseException:
             self.send_signal(signal.SIGKILL)
             raise
-        self._end = asyncio.create_task(self._until_end(events, lines), name=f"end of {self.pid}")
+        self._end = asyncio.create_task(self._until_end(events, readers), name=f"end of {self.pid}")
         return self
 
-    async def _until_end(self, events: asyncio.BaseTransport, lines: LineReader) -> int | None:
+    async def _until_end(self, events: asyncio.BaseTransport, readers: list[LineReader]) -> int | None:
         code = await self._process.wait()
         # What it printed last is still in the pipe; a program that it started may keep that open for ever.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(lines.closed), 1)
+        await asyncio.wait([reader.closed for reader in readers], timeout=1)
         events.close()
         self.alive, self.code = False, code
         self._on_end()

@@ -9,8 +9,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 from shiny_sticky import processes
 from shiny_sticky.errors import StartFailed
@@ -18,33 +16,11 @@ from shiny_sticky.processes import Attended
 from shiny_sticky.settings import names
 from shiny_sticky.supervision.parent import Parent
 from shiny_sticky.supervision.rundir import RunDir
+from shiny_sticky.worker.options import CacheOptions, Descriptors, WorkerOptions
+from shiny_sticky.worker.protocol import Beat, Failed, Ready
 
 # What open requests get when a worker is asked to end (SIGTERM); longer waits are drains.
 STOP_SECONDS = 2
-
-
-@dataclass(frozen=True)
-class CachedFiles:
-    """What nginx keeps of an app's files, beside Shiny's own.
-
-    Attributes:
-        paths: URL paths of files, and of folders with a slash at their end.
-        room: bytes.
-        max_age: seconds that browsers keep Shiny's own files.
-    """
-
-    paths: list[str]
-    room: int
-    max_age: int
-
-    def arguments(self, run_dir: RunDir) -> list[str]:
-        """What a worker is told of them."""
-        return [
-            f"--store={run_dir.compressed}",
-            f"--store-room={self.room}",
-            f"--max-age={self.max_age}",
-            *(f"--keep={path}" for path in self.paths),
-        ]
 
 
 class Incarnation:
@@ -82,8 +58,9 @@ class Incarnation:
         parent: Parent,
         run_dir: RunDir,
         drain_timeout: float,
-        cached: CachedFiles | None,
+        cache: CacheOptions | None,
         on_line: Callable[[str], None],
+        on_error_line: Callable[[str], None],
     ) -> Incarnation:
         """Start a process for a worker; it is not ready yet.
 
@@ -92,8 +69,9 @@ class Incarnation:
             parent: where its processes come from.
             run_dir: where its socket goes.
             drain_timeout: seconds that its sessions may go on once it is replaced.
-            cached: which of its files nginx keeps; None for none.
-            on_line: takes each line that it prints.
+            cache: which of its files nginx keeps; None for none.
+            on_line: takes each line of its standard output.
+            on_error_line: takes each line of its standard error.
 
         Raises:
             StickyError: the interpreter cannot be run, or the app not be imported.
@@ -114,26 +92,30 @@ class Incarnation:
                 ours.enter_context(its_control)
                 output, its_output = os.pipe()
                 hand_over(its_output)
-                arguments = [
-                    name,
-                    f"--target={app.target}",
-                    f"--path={app.path}",
-                    f"--stop-timeout={STOP_SECONDS}",
-                    f"--drain-timeout={drain_timeout}",
-                    f"--max-sessions={app.max_sessions or 0}",
-                    *(cached.arguments(run_dir) if cached else ()),
-                ]
-                descriptors = {
-                    "listen-fd": listener.fileno(),
-                    "control-fd": its_control.fileno(),
-                    "output-fd": output,
-                    "log-fd": log,
-                    "pid-fd": pid_file,
-                }
+                errors, its_errors = os.pipe()
+                hand_over(its_errors)
+                options = WorkerOptions(
+                    name=name,
+                    target=app.target,
+                    path=app.path,
+                    stop_timeout=STOP_SECONDS,
+                    drain_timeout=drain_timeout,
+                    max_sessions=app.max_sessions or 0,
+                    cache=cache,
+                )
+                descriptors = Descriptors(
+                    control=its_control.fileno(),
+                    output=output,
+                    errors=errors,
+                    log=log,
+                    pid_file=pid_file,
+                    listen=listener.fileno(),
+                )
                 try:
-                    process = await parent.start(arguments, descriptors, its_output)
+                    process = await parent.start(options, descriptors, its_output, its_errors)
                 except BaseException:
                     os.close(output)
+                    os.close(errors)
                     control.close()
                     run_dir.remove(name)
                     raise
@@ -143,7 +125,9 @@ class Incarnation:
                     on_line(f"its pid file cannot be written: {error.strerror} ({run_dir.path})")
 
         self = cls(name, run_dir)
-        self._process = await Attended.of(process, control, output, on_line, self._on_event, self._on_end)
+        self._process = await Attended.of(
+            process, control, output, errors, on_line, on_error_line, self._on_event, self._on_end
+        )
         return self
 
     @property
@@ -156,15 +140,15 @@ class Incarnation:
         """Whether it has not ended."""
         return self._process.alive
 
-    def _on_event(self, told: dict[str, Any]) -> None:
-        if told["event"] == "ready":
+    def _on_event(self, told: object) -> None:
+        if isinstance(told, Ready):
             self.ready_at = time.monotonic()
             self._ready.set()
-        elif told["event"] == "beat":
-            self.sessions, self.sessions_served = told["sessions"], told["served"]
+        elif isinstance(told, Beat):
+            self.sessions, self.sessions_served = told.sessions, told.sessions_served
             self.on_beat()
-        elif told["event"] == "failed":
-            self._failure = StartFailed(told["text"], told.get("traceback", ""))
+        elif isinstance(told, Failed):
+            self._failure = StartFailed(told.text, told.traceback)
 
     def _on_end(self) -> None:
         self._run_dir.remove(self.name)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from shiny_sticky import processes, resources
 from shiny_sticky.errors import StartFailed
@@ -20,6 +19,9 @@ from shiny_sticky.processes import Attended, Process
 from shiny_sticky.settings import names
 from shiny_sticky.settings.model import AppSettings
 from shiny_sticky.supervision.rundir import RunDir
+from shiny_sticky.worker import protocol
+from shiny_sticky.worker.options import Descriptors, WorkerOptions
+from shiny_sticky.worker.protocol import encode
 
 # What a parent gets to end when its app is not to be forked, or was imported too slowly.
 END_SECONDS = 4
@@ -80,13 +82,14 @@ class Parent:
             self._starting.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(self._starting)
 
-    async def start(self, arguments: list[str], descriptors: dict[str, int], stdout: int) -> Process:
+    async def start(self, options: WorkerOptions, descriptors: Descriptors, stdout: int, stderr: int) -> Process:
         """Start a process.
 
         Args:
-            arguments: the worker's; the first is the incarnation's name.
-            descriptors: by the names of the worker's arguments for them.
-            stdout: what it prints to.
+            options: the worker's.
+            descriptors: what it gets along.
+            stdout: what its standard output goes to.
+            stderr: what its standard error goes to.
 
         Raises:
             StartFailed: that is not possible.
@@ -95,13 +98,21 @@ class Parent:
         for _ in range(2):
             await self.ready()
             if not self._forks:
-                environment = {"STICKY_WORKER": names.worker_of(arguments[0]), "STICKY_INCARNATION": arguments[0]}
+                environment = {"STICKY_WORKER": names.worker_of(options.name), "STICKY_INCARNATION": options.name}
                 return await spawn(
-                    self.app, self._folder, self._run_dir, arguments, descriptors, stdout, environment
+                    self.app,
+                    self._folder,
+                    self._run_dir,
+                    replace(options, descriptors=descriptors),
+                    stdout,
+                    stderr,
+                    environment,
                 )
             assert self._importer is not None
             try:
-                return await self._importer.fork(arguments, descriptors, stdout, self.app.start_timeout)
+                return await self._importer.fork(
+                    options, [stdout, stderr, *descriptors.all()], self.app.start_timeout
+                )
             except _Gone:
                 await self._importer.end()
         raise StartFailed("the process that has imported the app ends whenever it is to be forked.")
@@ -206,17 +217,17 @@ class _Importer:
             ours.enter_context(its_control)
             printed, its_output = os.pipe()
             hand_over(its_output)
-            descriptors = {
-                "control-fd": its_control.fileno(),
-                "output-fd": printed,
-                "log-fd": log,
-                "pid-fd": pid_file,
-            }
-            arguments = [name, "--parent", f"--target={app.target}"]
+            errors, its_errors = os.pipe()
+            hand_over(its_errors)
+            descriptors = Descriptors(
+                control=its_control.fileno(), output=printed, errors=errors, log=log, pid_file=pid_file
+            )
+            options = WorkerOptions(name=name, target=app.target, forks=True, descriptors=descriptors)
             try:
-                process = await spawn(app, folder, run_dir, arguments, descriptors, its_output, {})
+                process = await spawn(app, folder, run_dir, options, its_output, its_errors, {})
             except BaseException:
                 os.close(printed)
+                os.close(errors)
                 control.close()
                 run_dir.remove(name)
                 raise
@@ -224,7 +235,14 @@ class _Importer:
                 run_dir.note_pid(pid_file, process.pid)
         self = cls(name, control, run_dir)
         self._process = await Attended.of(
-            process, control, printed, lambda line: output.relay(app_name, line), self._on_event, self._on_end
+            process,
+            control,
+            printed,
+            errors,
+            lambda line: output.relay(app_name, line),
+            lambda line: output.relay_error(app_name, line),
+            self._on_event,
+            self._on_end,
         )
         return self
 
@@ -260,7 +278,7 @@ class _Importer:
             raise StartFailed(f"its import was not done within {timeout:g} s (start_timeout) and was stopped.")
         return self._outcome.result()
 
-    async def fork(self, arguments: list[str], descriptors: dict[str, int], stdout: int, timeout: float) -> Fork:
+    async def fork(self, options: WorkerOptions, descriptors: list[int], timeout: float) -> Fork:
         """Fork a worker; :meth:`Parent.start` has the arguments.
 
         Raises:
@@ -269,11 +287,11 @@ class _Importer:
         """
         if self._control.fileno() < 0:
             raise _Gone
-        name = arguments[0]
-        request = json.dumps({"do": "fork", "name": name, "arguments": arguments}).encode() + b"\n"
+        name = options.name
+        request = encode(protocol.Fork(options.to_json()))
         self._asked[name] = asyncio.get_running_loop().create_future()
         try:
-            socket.send_fds(self._control, [request], [stdout, *descriptors.values()])
+            socket.send_fds(self._control, [request], descriptors)
             return await asyncio.wait_for(self._asked[name], timeout)
         except TimeoutError:
             self.kill()
@@ -286,7 +304,7 @@ class _Importer:
     def retire(self) -> None:
         """Let it end with the last of its forks."""
         with contextlib.suppress(OSError):
-            self._control.send(b'{"do": "retire"}\n')
+            self._control.send(encode(protocol.Retire()))
 
     def kill(self) -> None:
         """End it at once."""
@@ -300,27 +318,27 @@ class _Importer:
         """Wait for its end, but not for ever; `timeout` is in seconds."""
         return await self._process.ended_within(timeout)
 
-    def _on_event(self, told: dict[str, Any]) -> None:
-        match told["event"]:
-            case "ready" if not self._outcome.done():
+    def _on_event(self, told: object) -> None:
+        match told:
+            case protocol.Ready() if not self._outcome.done():
                 self._outcome.set_result("")
-            case "unforkable" if not self._outcome.done():
-                self._outcome.set_result(told["reason"])
-            case "failed" if not self._outcome.done():
-                self._outcome.set_exception(StartFailed(told["text"], told.get("traceback", "")))
-            case "forked":
-                fork = self._forks[told["pid"]] = Fork(told["pid"])
-                asked = self._asked.get(told["name"])
+            case protocol.Unforkable() if not self._outcome.done():
+                self._outcome.set_result(told.reason)
+            case protocol.Failed() if not self._outcome.done():
+                self._outcome.set_exception(StartFailed(told.text, told.traceback))
+            case protocol.Forked():
+                fork = self._forks[told.pid] = Fork(told.pid)
+                asked = self._asked.get(told.name)
                 if asked is None or asked.done():  # whoever asked has given up
                     fork.send_signal(signal.SIGKILL)
                 else:
                     asked.set_result(fork)
-            case "refused":
-                asked = self._asked.get(told["name"])
+            case protocol.Refused():
+                asked = self._asked.get(told.name)
                 if asked is not None and not asked.done():
-                    asked.set_exception(StartFailed(told["text"]))
-            case "ended":
-                self._forks.pop(told["pid"]).has_ended(told["code"])
+                    asked.set_exception(StartFailed(told.text))
+            case protocol.Ended():
+                self._forks.pop(told.pid).has_ended(told.code)
 
     def _on_end(self) -> None:
         self._run_dir.remove(self._name)
@@ -381,9 +399,9 @@ async def spawn(
     app: AppSettings,
     folder: Path,
     run_dir: RunDir,
-    arguments: list[str],
-    descriptors: dict[str, int],
+    options: WorkerOptions,
     stdout: int,
+    stderr: int,
     environment: dict[str, str],
 ) -> asyncio.subprocess.Process:
     """Start a process in an app's own interpreter, environment and folder.
@@ -392,9 +410,9 @@ async def spawn(
         app: what it serves.
         folder: the settings file's.
         run_dir: knows whom it runs as.
-        arguments: for the worker's program.
-        descriptors: by the names of its arguments for them.
-        stdout: what it prints to.
+        options: the worker's or fork server's, with its descriptors.
+        stdout: what its standard output goes to.
+        stderr: what its standard error goes to.
         environment: variables beside the app's own.
 
     Raises:
@@ -404,18 +422,19 @@ async def spawn(
     command = [
         str(app.python or sys.executable),
         str(resources.path("worker")),
-        *arguments,
-        *(f"--{name}={descriptor}" for name, descriptor in descriptors.items()),
+        options.name,
+        options.to_json(),
     ]
+    assert options.descriptors is not None
     try:
         return await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=stdout,
-            stderr=stdout,
+            stderr=stderr,
             env={**os.environ, **app.env, **environment},
             cwd=_working_folder(app, folder),
-            pass_fds=tuple(descriptors.values()),
+            pass_fds=options.descriptors.all(),
             # Ctrl-C is for the launcher, which ends its workers in order.
             start_new_session=True,
             user=owner.uid if owner.switches else None,
@@ -423,7 +442,7 @@ async def spawn(
             extra_groups=[] if owner.switches else None,
         )
     except OSError as error:
-        name = names.worker_of(arguments[0])
+        name = names.worker_of(options.name)
         raise StartFailed(f"{name} cannot be started with {command[0]}: {error.strerror}") from error
 
 

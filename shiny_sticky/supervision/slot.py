@@ -11,9 +11,10 @@ from shiny_sticky import processes
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import AppSettings, RecycleSettings
-from shiny_sticky.supervision.incarnation import STOP_SECONDS, CachedFiles, Incarnation
+from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
 from shiny_sticky.supervision.parent import Parent
 from shiny_sticky.supervision.rundir import RunDir
+from shiny_sticky.worker.options import CacheOptions
 
 # Seconds on top of what a process is granted, before it is killed.
 MARGIN = 2
@@ -38,7 +39,7 @@ class Surroundings:
     output: Output
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     drain_timeout: float
-    cached: dict[str, CachedFiles]
+    cached: dict[str, CacheOptions]
     may_recycle: Callable[[str], bool]
     recycled: Callable[[str], None]
 
@@ -101,6 +102,7 @@ class Worker:
                 here.drain_timeout,
                 here.cached.get(self.app_name),
                 lambda line: here.output.relay(self.name, line),
+                lambda line: here.output.relay_error(self.name, line),
             )
             await incarnation.ready(self.app.start_timeout)
             here.run_dir.link(incarnation.name)

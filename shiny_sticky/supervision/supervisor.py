@@ -16,10 +16,11 @@ from shiny_sticky.front.nginx_process import Front, check_ports
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import worker_names
-from shiny_sticky.supervision.incarnation import STOP_SECONDS, CachedFiles
+from shiny_sticky.supervision.incarnation import STOP_SECONDS
 from shiny_sticky.supervision.parent import Parent
 from shiny_sticky.supervision.rundir import Leftover, RunDir
 from shiny_sticky.supervision.slot import MARGIN, Surroundings, Worker
+from shiny_sticky.worker.options import CacheOptions
 
 # Settings that what runs already depends on.
 FIXED = ("run_dir", "user", "nginx")
@@ -74,7 +75,7 @@ class Supervisor:
             output=output,
             spawn=self._spawn,
             drain_timeout=settings.deploy.drain_timeout,
-            cached=cached_files(settings),
+            cached=cached_files(settings, run_dir),
             may_recycle=self._may_recycle,
             recycled=self._recycling.discard,
         )
@@ -258,7 +259,7 @@ class Supervisor:
         try:
             await self._import(set(wanted.values()))
             self._surroundings.drain_timeout = new.deploy.drain_timeout
-            self._surroundings.cached = cached_files(new)
+            self._surroundings.cached = cached_files(new, self.run_dir)
             await self._roll(wanted, new.deploy.surge)
 
             removed = [self.workers.pop(name) for name in list(self.workers) if name not in wanted]
@@ -497,12 +498,16 @@ async def _first(tasks: set[asyncio.Task[None] | asyncio.Task[bool]], timeout: f
     await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
 
-def cached_files(settings: Settings) -> dict[str, CachedFiles]:
+def cached_files(settings: Settings, run_dir: RunDir) -> dict[str, CacheOptions]:
     """What nginx keeps of each app's files."""
     cache = settings.cache
     if not cache.enabled:
         return {}
-    return {name: CachedFiles(settings.cached_paths(name), cache.max_size, cache.max_age) for name in settings.apps}
+    folder = str(run_dir.compressed)
+    return {
+        name: CacheOptions(folder, cache.max_size, cache.max_age, settings.cached_paths(name))
+        for name in settings.apps
+    }
 
 
 def too_few_files(settings: Settings) -> str:

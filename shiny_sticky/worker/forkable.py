@@ -34,7 +34,7 @@ def open_descriptors() -> dict[int, str]:
     return found
 
 
-def why_not(before: dict[int, str]) -> str:
+def fork_blocker(before: dict[int, str]) -> str:
     """Why this process must not be forked; empty if it may.
 
     Args:

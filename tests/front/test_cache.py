@@ -17,7 +17,7 @@ import brotli
 import pytest
 import zstandard
 
-from shiny_sticky.worker.compression import Store
+from shiny_sticky.worker.middleware.compression import CompressedFiles
 from support.real_site import APPS, ECHO, ROOT, Reply, Site, until
 
 BROWSER = "gzip, deflate, br, zstd"
@@ -296,7 +296,7 @@ def _is_settled(site: Site, path: str) -> bool:
 
 
 def test_workers_that_compress_the_same_file_leave_each_others_alone(tmp_path):
-    store, part = Store(tmp_path, 1 << 20), tmp_path / "name.gzip.part"
+    store, part = CompressedFiles(tmp_path, 1 << 20), tmp_path / "name.gzip.part"
     with part.open("wb") as others:  # of a worker that has written it, and is about to rename it
         fcntl.flock(others, fcntl.LOCK_EX)
         others.write(b"done")
@@ -309,7 +309,7 @@ def test_workers_that_compress_the_same_file_leave_each_others_alone(tmp_path):
 
 def test_what_a_killed_worker_has_left_half_done_is_made_anew(tmp_path):
     (tmp_path / "name.gzip.part").write_bytes(b"half of a much longer file" * 100)
-    store = Store(tmp_path, 1 << 20)
+    store = CompressedFiles(tmp_path, 1 << 20)
     assert store.add("name.gzip", gzip.compress, b"data")
     made = until(lambda: store.find("name.gzip"), "it is made")
     assert gzip.decompress(made) == b"data"

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shiny_sticky.settings.model import IDENTITY_HEADERS
-from shiny_sticky.worker.sessions import SessionTags, session_id
+from shiny_sticky.worker.middleware.session_tags import SessionTagMiddleware, session_id
 from support.real_site import APPS, ECHO, ROOT, Site
 from support.shiny_session import ShinySession, Tally
 
@@ -468,7 +468,7 @@ def sent_through(messages: list[dict], scope: dict | None = None) -> list[dict]:
         for message in messages:
             await send(message)
 
-    asyncio.run(SessionTags(app, TAG[:-1])(scope or {"type": "websocket", "path": "/"}, None, send))
+    asyncio.run(SessionTagMiddleware(app, TAG[:-1])(scope or {"type": "websocket", "path": "/"}, None, send))
     return arrived
 
 
@@ -531,7 +531,7 @@ def test_each_websocket_has_an_id_of_its_own():
         await tags({"type": "websocket", "path": path}, None, send)
         return arrived
 
-    tags = SessionTags(app, TAG[:-1])
+    tags = SessionTagMiddleware(app, TAG[:-1])
     assert asyncio.run(run("/shiny"))[1] == text(TAG + ID)
     assert asyncio.run(run("/other"))[1] == text(ID)
 
@@ -544,7 +544,7 @@ def scope_seen(scope: dict) -> dict:
         seen.append(arguments)
 
     receive, send = object(), object()
-    asyncio.run(SessionTags(app, TAG[:-1])(scope, receive, send))
+    asyncio.run(SessionTagMiddleware(app, TAG[:-1])(scope, receive, send))
     ((there, *rest),) = seen
     assert rest == [receive, send]
     return there
@@ -592,7 +592,7 @@ def test_all_else_reaches_the_app_as_the_same_object(scope):
 def test_the_worker_runs_on_python_3_9_with_nothing_but_uvicorn_and_the_app():
     """An app's own environment may be older than the launcher's."""
     there = {*sys.stdlib_module_names, "sticky_worker", "uvicorn", "shiny"}
-    for file in (ROOT / "shiny_sticky" / "worker").glob("*.py"):
+    for file in (ROOT / "shiny_sticky" / "worker").rglob("*.py"):
         tree = ast.parse(file.read_text(), feature_version=(3, 9))
         optional = {
             imported

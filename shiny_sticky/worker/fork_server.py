@@ -7,63 +7,65 @@ import errno
 import fcntl
 import gc
 import io
-import json
 import os
 import select
 import signal
 import sys
 import warnings
 from contextlib import suppress
+from dataclasses import fields, replace
 
-from . import afresh, forkable
-from .launcher import Launcher
+from . import after_fork, forkable
+from .control_channel import ControlChannel
+from .options import Descriptors, WorkerOptions
+from .protocol import Ended, Fork, Forked, Ready, Refused, Retire, decode
 
-# A worker's, as arguments. A request brings them along in this order, behind what the fork is to print to.
-DESCRIPTORS = ("listen-fd", "control-fd", "output-fd", "log-fd", "pid-fd")
+# A request to fork brings along: standard output, standard error, and a worker's descriptors.
+FORK_DESCRIPTORS = 2 + len(fields(Descriptors))
 
 
-class Parent:
-    """What a parent is from before the app is imported: it forks one worker after another, when the launcher asks.
+class ForkServer:
+    """A process that imports an app, then forks a worker whenever the launcher asks. Made before the import.
 
     Args:
         name: such as ``app-k3f9``.
-        launcher: is told what becomes of the forks.
+        channel: the launcher is told on it what becomes of the forks.
         pid_file: a descriptor that forks have no business with.
     """
 
-    def __init__(self, name: str, launcher: Launcher, pid_file: int) -> None:
+    def __init__(self, name: str, channel: ControlChannel, pid_file: int) -> None:
         self._name = name
-        self._launcher = launcher
+        self._channel = channel
         self._descriptors = [pid_file]
         self._children: set[int] = set()
         self._wanted = True  # until the launcher has another, or has ended
-        self._handlers: afresh.Handlers = {}
+        self._handlers: after_fork.Handlers = {}
         self._received = b""
         self._opened_before = forkable.open_descriptors()
         # Collecting garbage during the import would find next to none, and scatter what is left over more memory.
         self._threshold = gc.get_threshold()
         gc.set_threshold(0)
-        self._end_with_the_launcher(True)
+        self._end_with_launcher(True)
 
-    def why_not(self) -> str:
+    def fork_blocker(self) -> str:
         """Why this process must not be forked, now that the app is imported; empty if it may."""
-        return forkable.why_not(self._opened_before)
+        return forkable.fork_blocker(self._opened_before)
 
-    def end_unforked(self) -> None:
+    def exit_without_forking(self) -> None:
         """End this process, whatever threads it has."""
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(0)
 
-    def run(self) -> list[str] | None:
+    def run(self) -> WorkerOptions | None:
         """Fork a worker whenever the launcher asks for one, until it wants no more and all have ended.
 
         Returns:
-            In each fork: the arguments that it is to go on with. In this process itself, at its end: None.
+            In each fork: what it is to go on with. In this process itself, at its end: None.
         """
-        self._end_with_the_launcher(False)
-        afresh.take_name(self._name)
+        self._end_with_launcher(False)
+        after_fork.take_name(self._name)
         self._prepare()
         woken, wake = os.pipe()
         self._descriptors += [woken, wake]
@@ -76,17 +78,17 @@ class Parent:
 
         self._poll = select.poll()
         self._poll.register(woken, select.POLLIN)
-        self._poll.register(self._launcher.descriptor, select.POLLIN)
-        self._launcher.tell("ready")
+        self._poll.register(self._channel.descriptor, select.POLLIN)
+        self._channel.tell(Ready())
         while self._wanted or self._children:
             for descriptor, _ in self._poll.poll():
-                if descriptor == self._launcher.descriptor:
-                    arguments = self._listen()
-                    if arguments is not None:
-                        return arguments
+                if descriptor == self._channel.descriptor:
+                    options = self._listen()
+                    if options is not None:
+                        return options
                 elif descriptor == woken:
                     os.read(woken, 4096)
-                elif not self._launcher.keep_output():
+                elif not self._channel.drain_output(descriptor):
                     self._poll.unregister(descriptor)
             self._reap()
         return None
@@ -100,31 +102,34 @@ class Parent:
         gc.collect()
         gc.freeze()
 
-    def _end_with_the_launcher(self, yes: bool) -> None:
+    def _end_with_launcher(self, yes: bool) -> None:
         """Whether this process, busy with the import, is ended by the system (SIGIO) if the launcher ends."""
-        descriptor = self._launcher.descriptor
+        descriptor = self._channel.descriptor
         flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
         fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC if yes else flags & ~os.O_ASYNC)
 
-    def _listen(self) -> list[str] | None:
+    def _listen(self) -> WorkerOptions | None:
         """Do what the launcher asks for; gives what :meth:`run` does."""
-        data, descriptors = self._launcher.receive(1 + len(DESCRIPTORS))
+        data, descriptors = self._channel.receive(FORK_DESCRIPTORS)
         self._received += data
-        if not data or self._launcher.gone:  # a fork would have nobody who knows it
+        if not data or self._channel.launcher_gone:  # nobody would supervise a new fork
             for descriptor in descriptors:
                 os.close(descriptor)
             self._wanted = False
-            self._poll.unregister(self._launcher.descriptor)
-            self._poll.register(self._launcher.take_output(), select.POLLIN)
+            self._poll.unregister(self._channel.descriptor)
+            for output in self._channel.redirect_output():
+                self._poll.register(output, select.POLLIN)
             return None
         *lines, self._received = self._received.split(b"\n")
         for line in lines:
-            asked = json.loads(line)
-            if asked["do"] == "retire":
+            asked = decode(line)
+            if isinstance(asked, Retire):
                 self._wanted = False
-            elif self._fork(asked["name"], descriptors):
-                return self._become(asked["name"], asked["arguments"], descriptors)
+            elif isinstance(asked, Fork):
+                options = WorkerOptions.from_json(asked.options)
+                if self._fork(options.name, descriptors):
+                    return self._become(options, descriptors)
         return None
 
     def _fork(self, name: str, descriptors: list[int]) -> bool:
@@ -134,42 +139,42 @@ class Parent:
             Whether this is the fork.
         """
         try:
-            if len(descriptors) <= len(DESCRIPTORS):  # the system did not hand over all
+            if len(descriptors) < FORK_DESCRIPTORS:  # the system did not hand over all
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             with warnings.catch_warnings():
-                # From 3.12 on Python warns of any other thread. There are none but such as can bear it.
+                # Python 3.12 warns of threads; `forkable` has ruled out the harmful ones.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 pid = os.fork()
         except OSError as error:
-            self._launcher.tell("refused", name=name, text=f"cannot be forked: {error.strerror}")
+            self._channel.tell(Refused(name, f"cannot be forked: {error.strerror}"))
         else:
             if not pid:
                 return True
             self._children.add(pid)
-            self._launcher.tell("forked", name=name, pid=pid)
+            self._channel.tell(Forked(name, pid))
         for descriptor in descriptors:
             os.close(descriptor)
         return False
 
-    def _become(self, name: str, arguments: list[str], descriptors: list[int]) -> list[str]:
-        """Let this fork be a worker that might as well have been spawned; gives all its arguments."""
-        given = {what: descriptors[index] for index, what in enumerate(DESCRIPTORS, 1)}
-        afresh.own_output(descriptors[0])
-        afresh.own_exit_handlers()
+    def _become(self, options: WorkerOptions, descriptors: list[int]) -> WorkerOptions:
+        """Let this fork be a worker that might as well have been spawned; gives all its options."""
+        given = Descriptors(*descriptors[2:])
+        after_fork.own_output(*descriptors[:2])
+        after_fork.own_exit_handlers()
         os.setsid()
         with suppress(OSError):  # the disk is full; the launcher says so
-            os.pwrite(given["pid-fd"], f"{os.getpid()}\n".encode(), 0)
-        afresh.own_signals(self._handlers)
+            os.pwrite(given.pid_file, f"{os.getpid()}\n".encode(), 0)
+        after_fork.own_signals(self._handlers)
         for descriptor in self._descriptors:
             os.close(descriptor)
-        self._launcher.leave()
-        os.environ["STICKY_WORKER"] = name.split(".")[0]
-        os.environ["STICKY_INCARNATION"] = name
-        afresh.take_name(name)
-        afresh.own_random_state()
+        self._channel.close()
+        os.environ["STICKY_WORKER"] = options.name.partition(".")[0]
+        os.environ["STICKY_INCARNATION"] = options.name
+        after_fork.take_name(options.name)
+        after_fork.own_random_state()
         if gc.get_threshold()[0] == 0:  # else the app has chosen its own
             gc.set_threshold(*self._threshold)
-        return arguments + [f"--{what}={descriptor}" for what, descriptor in given.items()]
+        return replace(options, descriptors=given)
 
     def _reap(self) -> None:
         """Tell the launcher which forks have ended, and how."""
@@ -179,4 +184,4 @@ class Parent:
                 self._children.remove(pid)
                 signalled = os.WIFSIGNALED(status)
                 code = -os.WTERMSIG(status) if signalled else os.WEXITSTATUS(status)
-                self._launcher.tell("ended", pid=pid, code=code)
+                self._channel.tell(Ended(pid, code))

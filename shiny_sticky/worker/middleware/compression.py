@@ -66,7 +66,7 @@ def preferred(header: str) -> list[str]:
     return [*best, "gzip"] if takes("gzip") else best
 
 
-class Store:
+class CompressedFiles:
     """A folder of compressed files, shared by all workers, named by the content that they are made of.
 
     Args:

@@ -23,11 +23,11 @@ def take_name(name: str) -> None:
         Path("/proc/self/comm").write_text(name[:15])
 
 
-def own_output(descriptor: int) -> None:
-    """Write standard output and error to a descriptor; it is closed."""
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
+def own_output(output: int, errors: int) -> None:
+    """Write standard output and standard error to two descriptors; these are closed."""
+    for descriptor, number in ((output, 1), (errors, 2)):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
 
 
 def own_signals(handlers: Handlers) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from .compression import Store, encodings, preferred
+from .compression import CompressedFiles, encodings, preferred
 
 # What nginx keeps a file for, in seconds: until the next deploy.
 LONG = 365 * 86400
@@ -28,7 +28,7 @@ COMPRESSIBLE = re.compile(
 )
 
 
-class Assets:
+class AssetMiddleware:
     """Marks an app's static files for nginx to keep, and compresses them.
 
     The first answer is compressed quickly, and nginx is told to ask again; from then on the best is sent. So nobody
@@ -49,7 +49,7 @@ class Assets:
         lib: str,
         is_dependency: Callable[[str], bool],
         paths: list[str],
-        store: Store,
+        store: CompressedFiles,
         max_age: int,
     ) -> None:
         self.app = app
@@ -62,7 +62,7 @@ class Assets:
         self._encodings = encodings()
         self._immutable = f"public, max-age={max_age}, immutable".encode()
 
-    def leave(self) -> None:
+    def stop_marking(self) -> None:
         """Mark no more: a newer process has taken this one's place, and what it has is old."""
         self.leaving = True
 

@@ -14,7 +14,7 @@ from typing import Any
 SESSION_ID = re.compile(r"[0-9A-Za-z]{16,}")
 
 
-class SessionTags:
+class SessionTagMiddleware:
     """Puts a process's name before the ids of its sessions on their way out, and takes it off on their way in.
 
     Args:

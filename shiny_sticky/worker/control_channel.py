@@ -1,0 +1,120 @@
+"""The control channel: the socket that a process speaks with its launcher on, which may die before it."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+
+from .options import Descriptors
+from .protocol import encode
+
+# Apps may restore SIGPIPE's default action; a dead launcher must not end the process by it.
+QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)
+
+
+class ControlChannel:
+    """The way to the launcher, and what becomes of standard output and error when the launcher is gone.
+
+    Args:
+        descriptors: those that the launcher has given to this process.
+    """
+
+    def __init__(self, descriptors: Descriptors) -> None:
+        self._control = socket.socket(fileno=descriptors.control)
+        self._outputs = (descriptors.output, descriptors.errors)
+        self._log = descriptors.log
+
+    def watch(self) -> None:
+        """Begin to wait for the launcher's end, in a thread."""
+        threading.Thread(target=self._outlive_launcher, name="sticky-launcher", daemon=True).start()
+
+    def tell(self, message: object) -> None:
+        """Send the launcher a message of :mod:`.protocol`; nothing happens if it is gone."""
+        try:
+            self._control.sendall(encode(message), QUIETLY)
+        except OSError:
+            pass
+
+    def tell_now(self, message: object) -> None:
+        """Send the launcher a message, or drop it if the launcher does not read."""
+        try:
+            self._control.send(encode(message), socket.MSG_DONTWAIT | QUIETLY)
+        except OSError:
+            pass
+
+    def _outlive_launcher(self) -> None:
+        try:
+            while self._control.recv(4096):
+                pass
+        except OSError:
+            pass
+        poll = select.poll()
+        open_outputs = set(self.redirect_output())
+        for descriptor in open_outputs:
+            os.set_blocking(descriptor, True)
+            poll.register(descriptor, select.POLLIN)
+        while open_outputs:
+            for descriptor, _ in poll.poll():
+                if not self.drain_output(descriptor):
+                    poll.unregister(descriptor)
+                    open_outputs.remove(descriptor)
+
+    # --- for a process that must not have threads
+
+    @property
+    def descriptor(self) -> int:
+        """What can be read when the launcher asks for something, or has ended."""
+        return self._control.fileno()
+
+    @property
+    def launcher_gone(self) -> bool:
+        """Whether the launcher has ended, and nothing of it is left to be read."""
+        try:
+            return not self._control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def receive(self, most: int) -> tuple[bytes, list[int]]:
+        """What the launcher has sent; nothing at its end.
+
+        Args:
+            most: descriptors that may come along.
+        """
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._control, 65536, most)
+        except OSError:
+            return b"", []
+        return data, descriptors
+
+    def redirect_output(self) -> tuple[int, int]:
+        """Let standard output and error go to the log, now that the launcher is gone.
+
+        Returns:
+            The descriptors that tell when :meth:`drain_output` has something to do.
+        """
+        os.dup2(self._log, 1)
+        os.dup2(self._log, 2)
+        return self._outputs
+
+    def drain_output(self, descriptor: int) -> bool:
+        """Put into the log what the launcher had not read any more, or what a program of the app's still writes.
+
+        Args:
+            descriptor: one of those that :meth:`redirect_output` gave.
+
+        Returns:
+            Whether there may be more.
+        """
+        text = os.read(descriptor, 65536)
+        os.write(self._log, text)
+        return bool(text)
+
+    def close(self) -> None:
+        """Close this end, in a fork that has a channel of its own."""
+        self._control.close()
+        for descriptor in (*self._outputs, self._log):
+            os.close(descriptor)

@@ -1,0 +1,1 @@
+"""What stands between uvicorn and the app; :mod:`.stack` has the order."""

@@ -1,0 +1,98 @@
+"""What the launcher tells a process at its start: one JSON text, on the command line or in a request to fork.
+
+The launcher imports this file as well, so it needs Python 3.9's standard library alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """What nginx keeps of an app's files.
+
+    Attributes:
+        folder: where workers keep what they have compressed.
+        room: bytes that it may take.
+        max_age: seconds that browsers keep Shiny's own files.
+        paths: URL paths of other files, and of folders with a slash at their end.
+    """
+
+    folder: str
+    room: int
+    max_age: int
+    paths: list[str]
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """The open files that a process gets from the launcher.
+
+    Attributes:
+        control: the socket that :mod:`.protocol` is spoken on.
+        output: the reading end of the pipe that standard output goes to. Held open, it saves a process whose
+            launcher has died from writing into a broken pipe.
+        errors: the same for standard error.
+        log: a file that takes both from then on.
+        pid_file: locked as long as it is open in a process.
+        listen: a worker's bound socket; None for a fork server.
+    """
+
+    control: int
+    output: int
+    errors: int
+    log: int
+    pid_file: int
+    listen: int | None = None
+
+    def all(self) -> list[int]:
+        """Those that there are, in their order above."""
+        return [value for value in dataclasses.astuple(self) if value is not None]
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What a worker is to do, or a fork server.
+
+    Attributes:
+        name: of the incarnation (app2.k3f9), or of the fork server (app-k3f9).
+        target: the app.
+        forks: whether it is a fork server, which imports the app and forks workers off itself.
+        path: where the app is mounted, with a slash at its end.
+        stop_timeout: seconds that open requests get after SIGTERM.
+        drain_timeout: seconds that open sessions get after SIGUSR2.
+        max_sessions: websockets that may be open at a time; 0 is no limit.
+        cache: what nginx keeps; None for nothing.
+        descriptors: what it gets along; None in a request to fork, with which they are sent.
+    """
+
+    name: str
+    target: str
+    forks: bool = False
+    path: str = "/"
+    stop_timeout: float = 0
+    drain_timeout: float = 0
+    max_sessions: int = 0
+    cache: CacheOptions | None = None
+    descriptors: Descriptors | None = None
+
+    def to_json(self) -> str:
+        """One line of text that :meth:`from_json` reads."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> WorkerOptions:
+        """The options that a text says.
+
+        Args:
+            text: of :meth:`to_json`.
+        """
+        options = json.loads(text)
+        if options["cache"] is not None:
+            options["cache"] = CacheOptions(**options["cache"])
+        if options["descriptors"] is not None:
+            options["descriptors"] = Descriptors(**options["descriptors"])
+        return cls(**options)

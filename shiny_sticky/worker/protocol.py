@@ -1,0 +1,158 @@
+"""What the launcher and the processes of an app tell each other: one line of JSON a message, over a socket pair.
+
+The launcher imports this file as well, so it needs Python 3.9's standard library alone.
+
+============== ======================= ==========================================================
+from           to                      messages
+============== ======================= ==========================================================
+a worker       the launcher            :class:`Ready` or :class:`Failed`; then :class:`Beat`
+a fork server  the launcher            :class:`Ready`, :class:`Unforkable` or :class:`Failed`; then
+                                       :class:`Forked`, :class:`Refused`, :class:`Ended`
+the launcher   a fork server           :class:`Fork`, :class:`Retire`
+============== ======================= ==========================================================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker answers; a fork server has imported its app, and can fork."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A process cannot serve, and ends.
+
+    Attributes:
+        text: why, in a sentence.
+        traceback: of the app's own code, if that failed; else empty.
+    """
+
+    text: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A worker's event loop runs: sent every second.
+
+    Attributes:
+        sessions: websockets that are open.
+        sessions_served: websockets accepted since the start.
+    """
+
+    sessions: int
+    sessions_served: int
+
+
+@dataclass(frozen=True)
+class Unforkable:
+    """A fork server must not fork, and ends.
+
+    Attributes:
+        reason: what the app does, to stand behind "because it".
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Forked:
+    """A fork server has forked a worker.
+
+    Attributes:
+        name: the incarnation.
+        pid: its process.
+    """
+
+    name: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A fork server could not fork a worker.
+
+    Attributes:
+        name: the incarnation.
+        text: why, in a sentence.
+    """
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A fork has ended.
+
+    Attributes:
+        pid: the process that it was.
+        code: its exit code, negative for a signal.
+    """
+
+    pid: int
+    code: int
+
+
+@dataclass(frozen=True)
+class Fork:
+    """The launcher asks for a worker.
+
+    Descriptors come along: standard output, standard error, and those of :class:`.options.Descriptors` in order.
+
+    Attributes:
+        options: the worker's :class:`.options.WorkerOptions`, as JSON.
+    """
+
+    options: str
+
+
+@dataclass(frozen=True)
+class Retire:
+    """The launcher wants no more forks: the fork server ends with the last of those that it has."""
+
+
+KINDS = {kind.__name__: kind for kind in (Ready, Failed, Beat, Unforkable, Forked, Refused, Ended, Fork, Retire)}
+
+
+class ProtocolError(ValueError):
+    """A line is no message."""
+
+
+def encode(message: object) -> bytes:
+    """A message as the line that is sent.
+
+    Args:
+        message: of one of the classes above.
+    """
+    fields = vars(message)
+    return json.dumps({"message": type(message).__name__, **fields}).encode() + b"\n"
+
+
+def decode(line: str | bytes) -> object:
+    """The message that a line says.
+
+    Returns:
+        An object of one of the classes above, each field of the type that is written there.
+
+    Raises:
+        ProtocolError: the line says none.
+    """
+    try:
+        told = json.loads(line)
+        kind = KINDS[told.pop("message")]
+        message = kind(**told)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ProtocolError(f"no message: {line[:80]!r}") from None
+    types = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if type(getattr(message, field.name)) is not types[field.name]:
+            raise ProtocolError(f"{kind.__name__}.{field.name} is no {types[field.name].__name__}: {line[:80]!r}")
+    return message

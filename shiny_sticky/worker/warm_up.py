@@ -1,0 +1,42 @@
+"""A worker's first page, before anybody asks for one."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+
+async def render_page(app: Any, path: str) -> None:
+    """Ask a Shiny app for its page once, before anybody else does.
+
+    If its UI is a function, Shiny knows a page's files (``lib/…``) only in processes that have rendered one. A page
+    from one process may ask another for them: without a cookie, or because of a deploy in between.
+
+    Args:
+        app: the ASGI app.
+        path: where it is mounted.
+    """
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"localhost")],
+        "client": None,
+        "server": None,
+    }
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(_: Any) -> None:
+        pass
+
+    # A page that needs a real visitor fails here, and is none the worse for it.
+    with contextlib.suppress(Exception):
+        await app(scope, receive, send)
