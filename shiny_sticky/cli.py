@@ -21,6 +21,8 @@ from shiny_sticky.settings.names import worker_names
 from shiny_sticky.settings.users import owner_of
 from shiny_sticky.supervision import control
 from shiny_sticky.supervision.rundir import RunDir
+from shiny_sticky.supervision.site import Site
+from shiny_sticky.supervision.status import table
 from shiny_sticky.supervision.supervisor import Supervisor
 
 COMMANDS = ("run", "browse", "reload", "restart", "status")
@@ -139,8 +141,7 @@ def _check(chosen: Settings, program: nginx.Nginx, source: Path) -> None:
 
 async def _serve(chosen: Settings, program: nginx.Nginx, options: argparse.Namespace) -> None:
     processes.raise_open_files()
-    names = [name for app, its in chosen.apps.items() for name in worker_names(app, its.workers)]
-    output = Output(names)
+    output = Output([name for app, its in chosen.apps.items() for name in worker_names(app, its.workers)])
     source = options.config.absolute()
     run_dir = RunDir(chosen.run_dir, owner_of(chosen))
     run_dir.prepare()
@@ -157,17 +158,10 @@ async def _serve(chosen: Settings, program: nginx.Nginx, options: argparse.Names
         if managed:
             check_ports(chosen.listen, ours=front.members())
         configure(chosen, True)
-        supervisor = Supervisor(
-            chosen,
-            source.parent,
-            run_dir,
-            front if managed else None,
-            output,
-            load=lambda: settings.load(source),
-            configure=configure,
-        )
+        site = Site(chosen, source.parent, run_dir, front if managed else None, output)
+        supervisor = Supervisor(site, load=lambda: settings.load(source), configure=configure)
         with control.listen(run_dir.path) as listener:
-            await supervisor.run(beside=lambda: control.serve(supervisor, listener))
+            await supervisor.run(control_server=lambda: control.serve(supervisor, listener))
     finally:
         front.clean()
         control.clean(run_dir.path)
@@ -188,5 +182,5 @@ def _status(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(status, indent=2))
     else:
-        columns, rows = control.table(status)
+        columns, rows = table(status)
         Output([]).table(columns, rows)

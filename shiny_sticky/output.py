@@ -31,7 +31,9 @@ class Output:
         self._console = _Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
         self._error_console = _Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
         self._width = max((len(name) for name in [*names, "nginx"]), default=0)
-        self._colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+        self._colours = {"nginx": "dim"}
+        for name in names:
+            self._colour_of(name)
 
     def event(self, text: str, style: str = "bold") -> None:
         """Say what the launcher does or sees."""
@@ -41,19 +43,22 @@ class Output:
         """Say what has gone wrong."""
         self.event(text, style="bold red")
 
-    def relay(self, name: str, line: str) -> None:
-        """Print a line of a process's standard output, with its name in front."""
-        self._relay(self._console, name, line)
+    def relay(self, name: str, line: str, is_error: bool = False) -> None:
+        """Print a line of a process's own output, with its name in front.
 
-    def relay_error(self, name: str, line: str) -> None:
-        """Print a line of a process's standard error to ours, with its name in front."""
-        self._relay(self._error_console, name, line)
-
-    def _relay(self, console: Console, name: str, line: str) -> None:
-        prefix = Text(f"{name:<{self._width}} | ", style=self._colours.get(name, "dim"))
-        if console is self._error_console:
+        Args:
+            name: the process's.
+            line: without its end.
+            is_error: whether it came from standard error; then it goes to ours.
+        """
+        prefix = Text(f"{name:<{self._width}} | ", style=self._colour_of(name))
+        if is_error:
             prefix.stylize("red", len(prefix) - 2)
-        self._print(prefix + Text.from_ansi(line), console)
+        self._print(prefix + Text.from_ansi(line), self._error_console if is_error else self._console)
+
+    def _colour_of(self, name: str) -> str:
+        """A colour that a name keeps from the first time that it is seen."""
+        return self._colours.setdefault(name, COLOURS[len(self._colours) % len(COLOURS)])
 
     @contextlib.contextmanager
     def progress(self, text: str) -> Iterator[_Progress]:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import psutil
 
+from shiny_sticky.concurrency import mark_retrieved
 from shiny_sticky.worker.protocol import ProtocolError, decode
 
 # Open files that a process may have: as many as the system allows, up to this. A session takes one in its worker
 # and two in nginx.
 OPEN_FILES = 65536
+
+# Seconds that programs get which a process has left running.
+SESSION_SECONDS = 2
 
 # A longer line is passed on in pieces.
 LONGEST_LINE = 64 * 1024
@@ -97,100 +104,145 @@ class Process(Protocol):
         """Send it a signal."""
 
 
-class Attended:
-    """A process that is listened to, and whose end is noticed. Made by :meth:`of`.
+@dataclass(frozen=True)
+class Pipes:
+    """The launcher's ends of what a process is connected with; closed when that has ended.
+
+    Attributes:
+        control: the socket that worker/protocol.py is spoken on.
+        output: the reading end of its standard output.
+        errors: the reading end of its standard error.
+    """
+
+    control: socket.socket
+    output: int
+    errors: int
+
+
+class ManagedProcess:
+    """A process that is listened to, and whose end is noticed. Subclasses override on_line, on_message and on_exit.
+
+    Args:
+        process: just started.
+        pipes: connected with it.
 
     Attributes:
         pid: the process.
+        started_at: Unix time, in seconds.
         alive: until it has ended, and what it printed last has been read.
-        code: the exit code once it has ended, negative for a signal; None also if nobody knows it.
+        exit_code: once it has ended, negative for a signal; None also if nobody knows it.
+        outcome: what came of its start, for subclasses to tell.
     """
 
-    def __init__(self, process: Process, on_end: Callable[[], None]) -> None:
+    def __init__(self, process: Process, pipes: Pipes) -> None:
         self.pid = process.pid
+        self.started_at = time.time()
         self.alive = True
-        self.code: int | None = None
+        self.exit_code: int | None = None
+        self.outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.outcome.add_done_callback(mark_retrieved)
         self._process = process
-        self._on_end = on_end
-        self._end: asyncio.Task[int | None] | None = None
+        self._life = asyncio.create_task(self._live(pipes), name=f"life of {self.pid}")
 
-    @classmethod
-    async def of(
-        cls,
-        process: Process,
-        control: socket.socket,
-        output: int,
-        errors: int,
-        on_line: Callable[[str], None],
-        on_error_line: Callable[[str], None],
-        on_event: Callable[[object], None],
-        on_end: Callable[[], None],
-    ) -> Attended:
-        """Begin to listen to a process.
+    def on_line(self, line: str, is_error: bool) -> None:
+        """Take a line that it printed, to standard error or to standard output."""
+
+    def on_message(self, message: object) -> None:
+        """Take a message of worker/protocol.py."""
+
+    def on_exit(self) -> None:
+        """Note that it has ended."""
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait for its end, and for that of the programs that it has left running.
 
         Args:
-            process: just started.
-            control: where it tells events, as lines of JSON; it is closed in the end.
-            output: the reading end of its standard output; likewise.
-            errors: the same of its standard error; likewise.
-            on_line: takes each line of its standard output.
-            on_error_line: takes each line of its standard error.
-            on_event: takes each message that it tells.
-            on_end: called when it has ended.
-        """
-
-        def told(line: str) -> None:
-            with contextlib.suppress(ProtocolError):  # half of a line: we did not read for long
-                on_event(decode(line))
-
-        self = cls(process, on_end)
-        try:
-            readers = [(await read_lines(output, on_line))[1], (await read_lines(errors, on_error_line))[1]]
-            loop = asyncio.get_running_loop()
-            events, _ = await loop.create_connection(lambda: LineReader(told), sock=control)
-        except BaseException:
-            self.send_signal(signal.SIGKILL)
-            raise
-        self._end = asyncio.create_task(self._until_end(events, readers), name=f"end of {self.pid}")
-        return self
-
-    async def _until_end(self, events: asyncio.BaseTransport, readers: list[LineReader]) -> int | None:
-        code = await self._process.wait()
-        # What it printed last is still in the pipe; a program that it started may keep that open for ever.
-        await asyncio.wait([reader.closed for reader in readers], timeout=1)
-        events.close()
-        self.alive, self.code = False, code
-        self._on_end()
-        return code
-
-    async def end(self) -> int | None:
-        """Wait for its end.
-
-        Returns:
-            The exit code, as in :attr:`code`.
-        """
-        assert self._end is not None
-        return await asyncio.shield(self._end)
-
-    async def ended_within(self, timeout: float) -> bool:
-        """Wait for its end, but not for ever.
-
-        Args:
-            timeout: seconds.
+            timeout: seconds; None is for ever.
 
         Returns:
             Whether it has ended.
         """
-        try:
-            await asyncio.wait_for(self.end(), timeout)
-        except TimeoutError:
-            return False
-        return True
+        await asyncio.wait({self._life}, timeout=timeout)
+        return self._life.done()
 
-    def send_signal(self, number: signal.Signals) -> None:
-        """Send it a signal; nothing happens if it is gone."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; nothing happens if it has ended."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.signal(signal.SIGKILL)
+
+    async def _live(self, pipes: Pipes) -> None:
+        closed, control = await self._listen(pipes)
+        self.exit_code = await self._process.wait()
+        leftovers = asyncio.create_task(end_session(self.pid, SESSION_SECONDS))
+        # What it printed last is still in the pipes; a program that it started may keep those open.
+        if closed:
+            await asyncio.wait(closed, timeout=1)
+        control.close()
+        self.alive = False
+        self.on_exit()
+        await leftovers
+
+    async def _listen(
+        self, pipes: Pipes
+    ) -> tuple[list[asyncio.Future[None]], asyncio.BaseTransport | socket.socket]:
+        """Begin to read; a process that cannot be read from, for want of descriptors, is killed.
+
+        Returns:
+            What is done when standard output and error are closed, and what is to be closed at the end.
+        """
+        closed = []
+        try:
+            for descriptor, is_error in ((pipes.output, False), (pipes.errors, True)):
+                _, reader = await read_lines(descriptor, functools.partial(self.on_line, is_error=is_error))
+                closed.append(reader.closed)
+            control, _ = await asyncio.get_running_loop().create_connection(
+                lambda: LineReader(self._on_control_line), sock=pipes.control
+            )
+        except OSError:
+            self.kill()
+            return closed, pipes.control
+        return closed, control
+
+    def _on_control_line(self, line: str) -> None:
+        with contextlib.suppress(ProtocolError):  # half of a line: we did not read for long
+            self.on_message(decode(line))
+
+
+async def end_session(leader: int, grace: float) -> None:
+    """End the programs that a process has left running: those in its session, which setsid(2) detaches from.
+
+    Args:
+        leader: a process that has ended, and that led a session: its number is the session's, and is not given to
+            another process as long as the session has members.
+        grace: seconds between SIGTERM and SIGKILL.
+    """
+    members = session_members(leader)
+    for pid in members:
+        send(pid, signal.SIGTERM)
+    if members:
+        _, lasting = await asyncio.wait([asyncio.create_task(gone(pid)) for pid in members], timeout=grace)
+        for task in lasting:
+            task.cancel()
+        for pid in session_members(leader):
+            send(pid, signal.SIGKILL)
+
+
+def session_members(leader: int) -> list[int]:
+    """The processes of a session whose leader has ended; none if another process has the leader's number by now."""
+    with contextlib.suppress(psutil.Error):
+        if psutil.Process(leader).status() != psutil.STATUS_ZOMBIE:
+            return []
+    members = []
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            if os.getsid(pid) == leader:
+                members.append(pid)
+    return members
 
 
 def exists(pid: int) -> bool:
@@ -205,8 +257,8 @@ def exists(pid: int) -> bool:
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """Send a signal; nothing happens if the process is gone."""
-    with contextlib.suppress(ProcessLookupError):
+    """Send a signal; nothing happens if the process is gone, or another user's."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
 
@@ -228,22 +280,6 @@ async def gone(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-
-
-async def end(pid: int, timeout: float, number: signal.Signals = signal.SIGTERM) -> None:
-    """Ask a process to end, and kill it if it does not.
-
-    Args:
-        pid: the process.
-        timeout: seconds that it gets.
-        number: the signal that asks.
-    """
-    send(pid, number)
-    try:
-        await asyncio.wait_for(gone(pid), timeout)
-    except TimeoutError:
-        send(pid, signal.SIGKILL)
-        await gone(pid)
 
 
 def memory(pid: int) -> int:

@@ -8,7 +8,7 @@ import webbrowser
 
 from shiny_sticky.errors import StickyError
 from shiny_sticky.settings.model import Settings
-from shiny_sticky.supervision.supervisor import url
+from shiny_sticky.supervision.summary import url
 
 
 def open_tabs(settings: Settings, app: str | None, tabs: int) -> None:

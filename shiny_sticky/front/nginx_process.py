@@ -123,9 +123,16 @@ class Front:
         while any(map(_is_serving, old)) and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
 
-    def quit(self) -> None:
+    async def wait(self) -> None:
+        """Wait for the master's end."""
+        await self.ended()
+
+    def drain(self) -> None:
         """Let nginx close its ports and finish what it is serving."""
         processes.send(self.pid, signal.SIGQUIT)
+
+    def terminate(self) -> None:
+        """Nothing to do: nginx ends when the workers have answered what it is serving."""
 
     def kill(self) -> None:
         """End nginx at once, with the workers of its own."""

@@ -10,25 +10,18 @@ POST   ``/restart/app2``   replaces one worker; answers when it is done
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import json
-import os
 import socket
-import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
-import psutil
-
-from shiny_sticky import processes
 from shiny_sticky.errors import SettingsError, StickyError
-from shiny_sticky.supervision.incarnation import Incarnation
-
-if TYPE_CHECKING:
-    from shiny_sticky.supervision.slot import Worker
-    from shiny_sticky.supervision.supervisor import Supervisor
+from shiny_sticky.supervision.status import SiteStatus
+from shiny_sticky.supervision.supervisor import Supervisor
 
 SOCKET = "control.sock"
 
@@ -66,7 +59,7 @@ async def serve(supervisor: Supervisor, listener: socket.socket) -> None:
     from starlette.routing import Route
 
     async def status(_: Request) -> Response:
-        return JSONResponse(report(supervisor))
+        return JSONResponse(dataclasses.asdict(SiteStatus.of(supervisor.site)))
 
     async def reload(_: Request) -> Response:
         return await answer(supervisor.deploy())
@@ -74,9 +67,9 @@ async def serve(supervisor: Supervisor, listener: socket.socket) -> None:
     async def restart(request: Request) -> Response:
         return await answer(supervisor.restart(request.path_params["worker"]))
 
-    async def answer(doing: Any) -> Response:
+    async def answer(operation: Awaitable[str]) -> Response:
         try:
-            return JSONResponse({"done": await doing})
+            return JSONResponse({"done": await operation})
         except StickyError as error:
             trace = getattr(error, "traceback", "")
             return JSONResponse({"error": str(error), "traceback": trace, "exit": error.exit_code}, status_code=409)
@@ -101,82 +94,6 @@ async def serve(supervisor: Supervisor, listener: socket.socket) -> None:
 def clean(run_dir: Path) -> None:
     """Remove the control socket."""
     (run_dir / SOCKET).unlink(missing_ok=True)
-
-
-def report(supervisor: Supervisor) -> dict[str, Any]:
-    """What runs: times are Unix times in seconds, memory is resident bytes, cpu seconds in all."""
-    return {
-        "launcher": {"pid": os.getpid(), "since": supervisor.since},
-        "nginx": None if supervisor.front is None else {"pid": supervisor.front.pid},
-        "listen": list(supervisor.settings.listen),
-        "workers": [_worker(worker) for worker in supervisor.all_workers],
-        "parents": [
-            {"app": parent.app_name, "pid": parent.pid, "memory": processes.memory(parent.pid)}
-            for parent in supervisor.parents
-            if parent.pid is not None
-        ],
-    }
-
-
-def _worker(worker: Worker) -> dict[str, Any]:
-    incarnations = [(worker.current, "serving"), *((old, "draining") for old in worker.draining)]
-    return {
-        "name": worker.name,
-        "app": worker.app_name,
-        "restarts": worker.restarts,
-        "incarnations": [
-            _incarnation(one, state if one.alive else "ended") for one, state in incarnations if one is not None
-        ],
-    }
-
-
-def _incarnation(one: Incarnation, state: str) -> dict[str, Any]:
-    memory, cpu = 0, 0.0
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(one.pid)
-        memory, times = process.memory_info().rss, process.cpu_times()
-        cpu = times.user + times.system
-    return {
-        "name": one.name,
-        "pid": one.pid,
-        "state": state,
-        "since": one.started_at,
-        "sessions": one.sessions,
-        "sessions_served": one.sessions_served,
-        "memory": memory,
-        "cpu": round(cpu, 2),
-    }
-
-
-def table(status: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """A status as columns and rows for people."""
-    columns = ["worker", "process", "pid", "state", "sessions", "served", "memory", "cpu", "restarts", "up"]
-    rows = []
-    for worker in status["workers"]:
-        for one in worker["incarnations"]:
-            rows.append(
-                [
-                    worker["name"],
-                    one["name"],
-                    str(one["pid"]),
-                    one["state"],
-                    str(one["sessions"]),
-                    str(one["sessions_served"]),
-                    f"{one['memory'] / 1e6:.0f} MB",
-                    f"{one['cpu']:.1f} s",
-                    str(worker["restarts"]),
-                    duration(time.time() - one["since"]),
-                ]
-            )
-    return columns, rows
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: ``42 s``, ``5 min``, ``3 h``, ``2 d``."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 class _Connection(http.client.HTTPConnection):

@@ -6,7 +6,7 @@
 ``app2.sock``         a link to the socket of the incarnation that serves as app2
 ``app2.k3f9.sock``    an incarnation's socket
 ``app2.k3f9.pid``     its pid; locked by the process itself while it lives, launcher or not
-``app-k3f9.pid``      that of a parent, which workers of app are forked off; likewise
+``app-k3f9.pid``      that of a fork server, which workers of app are forked off; likewise
 ``nginx-access.log``  and ``nginx-error.log``: nginx's logs
 ``workers.log``       what workers print while no launcher is there to show it
 ``cache/``            static files that nginx keeps
@@ -20,11 +20,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import socket
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import psutil
@@ -32,14 +30,6 @@ import psutil
 from shiny_sticky.errors import StickyError
 from shiny_sticky.settings import names
 from shiny_sticky.settings.users import Owner
-
-
-@dataclass(frozen=True)
-class Leftover:
-    """A process that an earlier launcher left behind, still running: a worker's (an incarnation) or a parent."""
-
-    name: str
-    pid: int
 
 
 class RunDir:
@@ -110,7 +100,8 @@ class RunDir:
                     f"run_dir {self.path} is in use by a running launcher (pid {holder}). "
                     f"Stop that one (kill {holder}), or give this one a run_dir and port of its own."
                 ) from None
-            # An ending launcher removes the file; a lock on what has no name any more is worth nothing.
+            # The previous launcher may have unlinked the file between our open and our lock. Such a lock protects
+            # nothing: try again.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), file.stat()):
                     break
@@ -136,38 +127,27 @@ class RunDir:
             for file in files:
                 Path(folder, file).unlink(missing_ok=True)
 
-    def leftovers(self) -> list[Leftover]:
-        """The workers of an earlier launcher that still run; what dead ones left is removed."""
-        alive = self._living(names.INCARNATION)
-        living = {leftover.name for leftover in alive}
-        for socket_file in self.path.glob("*.*.sock"):
-            if names.INCARNATION.fullmatch(socket_file.stem) and socket_file.stem not in living:
-                socket_file.unlink(missing_ok=True)
-        return alive
-
-    def leftover_parents(self) -> list[Leftover]:
-        """The parents of an earlier launcher's workers that still run; likewise."""
-        return self._living(names.FORK_SERVER)
-
-    def _living(self, pattern: re.Pattern[str]) -> list[Leftover]:
-        """Processes that hold the lock on their pid file; the files of others are removed.
-
-        Args:
-            pattern: what they are called.
-        """
-        alive = []
+    def running_processes(self) -> dict[str, int]:
+        """The incarnations and fork servers that run, with their pids; what dead ones have left is removed."""
+        running = {}
         for file in self.path.glob("*.pid"):
-            if not pattern.fullmatch(file.stem):
-                continue
-            with file.open("r+") as stream:
-                try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    if pid := int(stream.read() or 0) or _pid_of(file.stem):
-                        alive.append(Leftover(file.stem, pid))
-                else:
-                    self.remove(file.stem)
-        return alive
+            known = names.INCARNATION.fullmatch(file.stem) or names.FORK_SERVER.fullmatch(file.stem)
+            if known and (pid := self._holder_of(file)):
+                running[file.stem] = pid
+        for socket_file in self.path.glob("*.*.sock"):
+            if names.INCARNATION.fullmatch(socket_file.stem) and socket_file.stem not in running:
+                socket_file.unlink(missing_ok=True)
+        return running
+
+    def _holder_of(self, pid_file: Path) -> int:
+        """The process that holds the lock on its pid file; 0 if there is none, and then the file is removed."""
+        with pid_file.open("r+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return int(stream.read() or 0) or _pid_of(pid_file.stem)
+        self.remove(pid_file.stem)
+        return 0
 
     def new_incarnation(self, worker: str) -> str:
         """A name for a new process of a worker, such as ``app2.k3f9``, that no other one has."""
@@ -176,8 +156,8 @@ class RunDir:
             if not (self.path / f"{name}.sock").exists():
                 return name
 
-    def new_parent(self, app: str) -> str:
-        """A name for a new parent of an app's workers, such as ``app-k3f9``, that no other one has."""
+    def new_fork_server(self, app: str) -> str:
+        """A name for a new fork server of an app, such as ``app-k3f9``, that no other one has."""
         while True:
             name = names.new_fork_server(app)
             if not (self.path / f"{name}.pid").exists():
@@ -199,7 +179,7 @@ class RunDir:
         """Open and lock a process's pid file, for the process to inherit: it is locked while that lives.
 
         Args:
-            name: of an incarnation or a parent.
+            name: of an incarnation or a fork server.
 
         Returns:
             The descriptor; the caller closes its own copy.
@@ -209,13 +189,17 @@ class RunDir:
         return descriptor
 
     @staticmethod
-    def note_pid(descriptor: int, pid: int) -> None:
+    def note_pid(descriptor: int, pid: int) -> bool:
         """Write a pid into its file; forks have done so themselves.
 
-        Raises:
-            OSError: the disk is full.
+        Returns:
+            Whether it could be written; not if the disk is full.
         """
-        os.pwrite(descriptor, f"{pid}\n".encode(), 0)
+        try:
+            os.pwrite(descriptor, f"{pid}\n".encode(), 0)
+        except OSError:
+            return False
+        return True
 
     def open_log(self) -> int:
         """Open the file that takes the output of workers whose launcher is gone."""
@@ -236,18 +220,18 @@ class RunDir:
                 yield file
 
     def remove(self, name: str) -> None:
-        """Remove what an incarnation or a parent has left."""
+        """Remove what an incarnation or a fork server has left."""
         for ending in ("sock", "pid"):
             (self.path / f"{name}.{ending}").unlink(missing_ok=True)
 
-    def remove_links(self, keep: set[str]) -> None:
+    def remove_links(self, except_for: Collection[str] = ()) -> None:
         """Remove the links of workers that are not (any more) in the table.
 
         Args:
-            keep: the names of those that are.
+            except_for: the names of those that are.
         """
         for file in self.links():
-            if file.stem not in keep:
+            if file.stem not in except_for:
                 file.unlink(missing_ok=True)
 
 

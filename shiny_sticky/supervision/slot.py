@@ -1,252 +1,228 @@
-"""A worker: a slot with a name that stays, and what becomes of the processes that fill it."""
+"""A worker's slot: a name that stays, and the one task that keeps it filled with a process."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any
+import contextlib
+import time
+from dataclasses import dataclass, field
 
 from shiny_sticky import processes
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import AppSettings, RecycleSettings
-from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
-from shiny_sticky.supervision.parent import Parent
+from shiny_sticky.supervision.incarnation import Incarnation
+from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
-from shiny_sticky.worker.options import CacheOptions
-
-# Seconds on top of what a process is granted, before it is killed.
-MARGIN = 2
 
 
 @dataclass
-class Surroundings:
-    """What all workers share.
+class RecycleTurn:
+    """Whose turn it is to be recycled: one slot of an app at a time, and none for a while after a failure.
 
     Attributes:
-        run_dir: where the sockets are.
-        output: where to say what happens.
-        spawn: runs something beside, until everything stops.
-        drain_timeout: seconds that the sessions of a replaced process may go on.
-        cached: which of each app's files nginx keeps; empty if it keeps none.
-        may_recycle: asked before a worker of an app is replaced for its age or size; True is a promise to call
-            `recycled` when that is done.
-        recycled: see there.
+        lock: held by the slot that is being recycled.
+        not_before: on the monotonic clock, in seconds.
     """
 
-    run_dir: RunDir
-    output: Output
-    spawn: Callable[[Coroutine[Any, Any, None]], object]
-    drain_timeout: float
-    cached: dict[str, CacheOptions]
-    may_recycle: Callable[[str], bool]
-    recycled: Callable[[str], None]
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    not_before: float = 0.0
+
+    @property
+    def free(self) -> bool:
+        """Whether a slot may be recycled now."""
+        return not self.lock.locked() and time.monotonic() >= self.not_before
 
 
-class Worker:
-    """A slot, filled by one process after another.
+class Slot:
+    """A worker's name, filled by one process after another.
 
     Args:
         name: such as ``app2``.
-        parent: where its processes come from, and what they serve.
-        surroundings: shared with the others.
+        release: where its processes come from.
+        run_dir: where the worker's socket is.
+        output: where to say what happens.
+        recycle_turn: shared by the slots of an app.
+        deploying: held while a deploy or restart replaces processes.
 
     Attributes:
-        parent: a deploy brings another.
-        current: the process that serves; None before the first, and once the worker has been taken out.
+        release: a deploy brings another.
+        current: the process that serves; None before the first, and once the slot is retired.
         draining: earlier ones that still have sessions.
         restarts: how often it was filled again after a failure.
     """
 
-    def __init__(self, name: str, parent: Parent, surroundings: Surroundings) -> None:
+    def __init__(
+        self,
+        name: str,
+        release: Release,
+        run_dir: RunDir,
+        output: Output,
+        recycle_turn: RecycleTurn,
+        deploying: asyncio.Lock,
+    ) -> None:
         self.name = name
-        self.parent = parent
+        self.release = release
         self.current: Incarnation | None = None
         self.draining: set[Incarnation] = set()
         self.restarts = 0
-        self._here = surroundings
+        self._run_dir = run_dir
+        self._output = output
+        self._recycle_turn = recycle_turn
+        self._deploying = deploying
         self._filling = asyncio.Lock()
         self._backoff = processes.Backoff()
-        self._hang: asyncio.TimerHandle | None = None
-
-    @property
-    def app_name(self) -> str:
-        """Whose it is."""
-        return self.parent.app_name
 
     @property
     def app(self) -> AppSettings:
-        """What its processes serve."""
-        return self.parent.app
+        """The settings of the app that it serves."""
+        return self.release.app
 
     @property
     def alive(self) -> list[Incarnation]:
         """All its processes that have not ended."""
         return [one for one in (self.current, *self.draining) if one is not None and one.alive]
 
-    async def fill(self) -> Incarnation:
+    async def fill(self) -> None:
+        """Start the first process.
+
+        Raises:
+            StartFailed: it did not come up.
+        """
+        async with self._filling:
+            await self._start_current()
+
+    async def keep_filled(self) -> None:
+        """Replace the process whenever it is dead, hung, or due to be recycled, until the slot is retired.
+
+        The one place where that is decided. A deploy calls :meth:`replace`, which wakes the wait below.
+        """
+        while (process := self.current) is not None:
+            heard = await process.news(self.app.hang_timeout or None)
+            if process is not self.current:
+                continue
+            if not heard:
+                await self._end_hung(process)
+            if not process.alive:
+                await self._restart_on_exit(process)
+            elif reason := why_recycle(self.app.recycle, process):
+                await self._recycle(reason)
+
+    async def replace(self, release: Release) -> None:
+        """Fill the slot anew, and let the process that served drain.
+
+        Args:
+            release: where the new one comes from.
+
+        Raises:
+            StartFailed: the new one did not come up; the old one serves on, and its release is the slot's.
+        """
+        async with self._filling:
+            old, old_release = self.current, self.release
+            self.release = release
+            try:
+                new = await self._start_current()
+            except StartFailed:
+                self.release = old_release
+                raise
+        self._output.event(f"{self.name} is {new.name} now (pid {new.pid})")
+        self._drain(old)
+
+    def retire(self) -> None:
+        """Leave the slot empty: the process that served drains."""
+        old, self.current = self.current, None
+        self._drain(old)
+
+    def report_failure(self, failure: StartFailed) -> None:
+        """Say why a process did not come up."""
+        for line in failure.traceback.splitlines():
+            self._output.relay(self.name, line)
+        self._output.problem(str(failure))
+
+    async def _start_current(self) -> Incarnation:
         """Start a new process, and let the worker's socket be its own once it answers.
 
         Raises:
             StartFailed: it did not come up; what served before serves on.
         """
-        here = self._here
-        incarnation = None
+        new = await self.release.start(self.name)
         try:
-            await self.parent.ready()
-            incarnation = await Incarnation.start(
-                self.name,
-                self.parent,
-                here.run_dir,
-                here.drain_timeout,
-                here.cached.get(self.app_name),
-                lambda line: here.output.relay(self.name, line),
-                lambda line: here.output.relay_error(self.name, line),
-            )
-            await incarnation.ready(self.app.start_timeout)
-            here.run_dir.link(incarnation.name)
-        except BaseException as failure:
-            if incarnation is not None:
-                incarnation.kill()
-                await incarnation.end()
-            if isinstance(failure, OSError):  # disk full, no file descriptor left
-                raise StartFailed(f"App {self.app_name}: {self.name} cannot be started: {failure}") from None
-            if isinstance(failure, StartFailed):
-                raise failure.of(self.app_name) from None
-            raise
-        self.current = incarnation
-        return incarnation
+            self._run_dir.link(new.name)
+        except OSError as error:  # the disk is full
+            new.kill()
+            await new.wait()
+            raise StartFailed(f"App {self.release.app_name}: {self.name} cannot be started: {error}") from None
+        self.current = new
+        return new
 
-    def watch(self) -> None:
-        """Look after the process that has just filled the slot."""
-        assert self.current is not None
-        incarnation = self.current
-        incarnation.on_beat = lambda: self._beat(incarnation)
-        self._beat(incarnation)
-        self._here.spawn(self._keep(incarnation))
-
-    async def replace(self, parent: Parent) -> None:
-        """Fill the slot anew, and let the process that served drain.
-
-        Args:
-            parent: where the new one comes from.
-
-        Raises:
-            StartFailed: the new one did not come up; the old one serves on, and its parent is the worker's.
-        """
-        async with self._filling:
-            old, old_parent = self.current, self.parent
-            self.parent = parent
-            try:
-                new = await self.fill()
-            except StartFailed:
-                self.parent = old_parent
-                raise
-            self.watch()
-        self._here.output.event(f"{self.name} is {new.name} now (pid {new.pid})")
-        self._drain(old)
-
-    def take_out(self) -> None:
-        """Leave the slot empty: the process that served drains."""
-        self._cancel_hang()
-        old, self.current = self.current, None
-        self._drain(old)
-
-    def show(self, failure: StartFailed) -> None:
-        """Say why a process did not come up."""
-        for line in failure.traceback.splitlines():
-            self._here.output.relay(self.name, line)
-        self._here.output.problem(str(failure))
-
-    async def _keep(self, incarnation: Incarnation) -> None:
-        """Fill the slot again if its process ends without having been replaced."""
-        output = self._here.output
-        code = await incarnation.end()
-        if self.current is not incarnation:
-            return
-        self._cancel_hang()
-        output.problem(f"{self.name} (pid {incarnation.pid}) {processes.how_it_ended(code)}")
-        served = incarnation.served
-        while True:
-            delay = self._backoff.delay(served)
+    async def _restart_on_exit(self, process: Incarnation) -> None:
+        """Fill the slot again, as long as nobody else does."""
+        self._output.problem(f"{self.name} (pid {process.pid}) {processes.how_it_ended(process.exit_code)}")
+        uptime = process.uptime
+        while process is self.current:
+            delay = self._backoff.delay(uptime)
             if delay:
-                output.event(f"{self.name} is started again in {delay:g} s")
-                await asyncio.sleep(delay)
+                self._output.event(f"{self.name} is started again in {delay:g} s")
+                await self._pause(process, delay)
             async with self._filling:
-                if self.current is not incarnation:
-                    return  # a deploy has filled it, or taken it out
+                if process is not self.current:
+                    return
                 try:
-                    new = await self.fill()
+                    new = await self._start_current()
                 except StartFailed as failure:
-                    self.show(failure)
-                    served = 0.0
+                    self.report_failure(failure)
+                    uptime = 0.0
                     continue
             self.restarts += 1
-            self.watch()
-            output.event(f"{self.name} is back (pid {new.pid})")
+            self._output.event(f"{self.name} is back (pid {new.pid})")
+
+    async def _pause(self, process: Incarnation, delay: float) -> None:
+        """Wait some seconds, but no longer than until somebody else has filled the slot."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                while process is self.current:
+                    await process.news(None)
+
+    async def _end_hung(self, process: Incarnation) -> None:
+        """End a process whose event loop is stuck, and let it say where."""
+        timeout = f"{self.app.hang_timeout:g} s"
+        self._output.problem(f"{self.name} (pid {process.pid}) has hung for {timeout} (hang_timeout); its threads:")
+        await process.abort()
+
+    async def _recycle(self, reason: str) -> None:
+        """Replace the process for its age or size, if it is this slot's turn."""
+        if not self._recycle_turn.free or self._deploying.locked():
             return
+        async with self._recycle_turn.lock:
+            self._output.event(f"{self.name} is replaced: {reason}")
+            try:
+                await self.replace(self.release)
+            except StartFailed as failure:
+                self.report_failure(failure)
+                self._recycle_turn.not_before = time.monotonic() + self._backoff.LONGEST
 
     def _drain(self, old: Incarnation | None) -> None:
         """Let a process that was replaced end with its last session."""
-        if old is not None and old.alive:
-            old.on_beat = lambda: None
-            self.draining.add(old)
-            old.drain()
-            self._here.spawn(self._until_drained(old, self._here.drain_timeout))
-
-    async def _until_drained(self, old: Incarnation, timeout: float) -> None:
-        if not await old.ended_within(timeout + STOP_SECONDS + MARGIN):
-            old.kill()
-            await old.end()
-        self.draining.discard(old)
-        self._here.output.event(f"{old.name} (pid {old.pid}) has left")
-
-    def _beat(self, incarnation: Incarnation) -> None:
-        """Its event loop gives a sign of life: wait for the next, and see whether it is time to go."""
-        self._cancel_hang()
-        if self.app.hang_timeout:
-            loop = asyncio.get_running_loop()
-            self._hang = loop.call_later(self.app.hang_timeout, self._hung, incarnation)
-        reason = why_recycle(self.app.recycle, incarnation)
-        if reason and self._here.may_recycle(self.app_name):
-            self._here.spawn(self._recycle(reason))
-
-    async def _recycle(self, reason: str) -> None:
-        self._here.output.event(f"{self.name} is replaced: {reason}")
-        try:
-            await self.replace(self.parent)
-        except StartFailed as failure:
-            self.show(failure)
-            await asyncio.sleep(self._backoff.LONGEST)
-        finally:
-            self._here.recycled(self.app_name)
-
-    def _hung(self, incarnation: Incarnation) -> None:
-        """End a process whose event loop is stuck; the slot is filled again as after any end."""
-        if self.current is not incarnation:
+        if old is None:
             return
-        timeout = f"{self.app.hang_timeout:g} s"
-        self._here.output.problem(
-            f"{self.name} (pid {incarnation.pid}) has hung for {timeout} (hang_timeout); its threads:"
-        )
-        incarnation.abort()
-        asyncio.get_running_loop().call_later(MARGIN, incarnation.kill)
+        old.notify()
+        if old.alive:
+            self.draining.add(old)
+            old.drain(self._forget)
 
-    def _cancel_hang(self) -> None:
-        if self._hang is not None:
-            self._hang.cancel()
-            self._hang = None
+    def _forget(self, old: Incarnation) -> None:
+        self.draining.discard(old)
+        self._output.event(f"{old.name} (pid {old.pid}) has left")
 
 
-def why_recycle(limits: RecycleSettings, incarnation: Incarnation) -> str:
+def why_recycle(limits: RecycleSettings, process: Incarnation) -> str:
     """Why a process should be replaced by now; empty if it should not."""
-    if limits.max_sessions is not None and incarnation.sessions_served >= limits.max_sessions:
-        return f"it has served {incarnation.sessions_served} sessions (recycle.max_sessions)"
-    if limits.lifetime is not None and incarnation.served >= limits.lifetime:
-        return f"it has served for {incarnation.served:.0f} s (recycle.lifetime)"
+    if limits.max_sessions is not None and process.sessions_served >= limits.max_sessions:
+        return f"it has served {process.sessions_served} sessions (recycle.max_sessions)"
+    if limits.lifetime is not None and process.uptime >= limits.lifetime:
+        return f"it has served for {process.uptime:.0f} s (recycle.lifetime)"
     if limits.max_memory is not None:
-        memory = processes.memory(incarnation.pid)
+        memory = processes.memory(process.pid)
         if memory > limits.max_memory:
             return f"it has grown to {memory / 1e6:.0f} MB (recycle.max_memory)"
     return ""

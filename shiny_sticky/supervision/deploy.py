@@ -1,0 +1,113 @@
+"""A deploy: every worker is replaced by a new process, and no session is dropped.
+
+What the replaced processes do from then on is worker/draining.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from shiny_sticky.concurrency import in_parallel
+from shiny_sticky.errors import StickyError
+from shiny_sticky.front.nginx_process import check_ports
+from shiny_sticky.settings.model import Settings
+from shiny_sticky.supervision.release import Release
+from shiny_sticky.supervision.site import Site
+from shiny_sticky.supervision.slot import Slot
+
+# Settings that running processes were started with: a change needs a restart of the launcher.
+NEEDS_RESTART = ("run_dir", "user", "nginx")
+
+
+class Deploy:
+    """One deploy of a site. If it fails before the first worker is replaced, nothing has changed.
+
+    Args:
+        site: what runs.
+        load: reads the settings file anew.
+        configure: renders nginx's configuration and has nginx test it; writes it if the second argument is true.
+            Returns whether it differs from the file.
+        keep_filled: takes each slot that the deploy has added.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        load: Callable[[], Settings],
+        configure: Callable[[Settings, bool], bool],
+        keep_filled: Callable[[Slot], None],
+    ) -> None:
+        self._site = site
+        self._load = load
+        self._configure = configure
+        self._keep_filled = keep_filled
+
+    async def run(self) -> str:
+        """Check, import, replace, publish.
+
+        Returns:
+            What was done, in a sentence.
+
+        Raises:
+            StickyError: a mistake in the settings (nothing has changed), or a worker that did not come up (it, and
+                those after it, are still the old ones).
+        """
+        site = self._site
+        began = time.monotonic()
+        settings = await self._check()
+        wanted = site.new_releases(settings)
+        site.output.event(f"Deploying {len(wanted)} workers, {settings.deploy.surge} at a time")
+        try:
+            # Before anything that serves is touched.
+            await in_parallel(release.prepare() for release in dict.fromkeys(wanted.values()))
+            await self._roll(wanted, settings.deploy.surge)
+            await self._publish(settings)
+            site.settings = settings
+            removed = [site.slots.pop(name) for name in list(site.slots) if name not in wanted]
+            site.run_dir.remove_links(except_for=wanted)
+            for slot in removed:
+                slot.retire()
+            site.retired = [slot for slot in site.retired + removed if slot.alive]
+        finally:
+            site.clear_cache()
+            site.drop_unused_releases()
+        return f"Deployed {len(wanted)} workers in {time.monotonic() - began:.1f} s"
+
+    async def _check(self) -> Settings:
+        """Read the settings, and let nothing begin that cannot go well."""
+        site = self._site
+        settings = self._load()
+        for key in NEEDS_RESTART:
+            if getattr(settings, key) != getattr(site.settings, key):
+                raise StickyError(f"{key} has changed: that takes a restart of the launcher.")
+        if site.front is not None:
+            check_ports(settings.listen, ours=site.front.members())
+        await asyncio.to_thread(self._configure, settings, False)
+        return settings
+
+    async def _roll(self, wanted: dict[str, Release], surge: int) -> None:
+        """Fill every slot anew, a few at a time; if one fails, those that are being started are given up."""
+        turns = asyncio.Semaphore(surge)
+
+        async def replace(name: str, release: Release) -> None:
+            async with turns:
+                slot = self._site.slots.get(name) or self._site.new_slot(name, release)
+                await slot.replace(release)
+                if name not in self._site.slots:
+                    self._site.slots[name] = slot
+                    self._keep_filled(slot)
+
+        await in_parallel(replace(name, release) for name, release in wanted.items())
+
+    async def _publish(self, settings: Settings) -> None:
+        """Let nginx know what has changed for it."""
+        site = self._site
+        if not await asyncio.to_thread(self._configure, settings, True):
+            return
+        if site.front is not None:
+            await site.front.reload()
+            site.output.event("nginx has read its new configuration")
+        else:
+            site.output.event(f"{settings.nginx.conf} has changed; nginx is yours to reload: nginx -s reload")

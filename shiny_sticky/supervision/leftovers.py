@@ -1,0 +1,67 @@
+"""What an earlier launcher, which was killed, has left running: found, drained, forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from shiny_sticky import processes
+from shiny_sticky.settings import names
+from shiny_sticky.supervision.incarnation import MARGIN, STOP_SECONDS
+from shiny_sticky.supervision.rundir import RunDir
+
+
+class OrphanProcess:
+    """A worker process or fork server of an earlier launcher.
+
+    A fork server ends by itself with the last of its forks, so it need not be asked.
+
+    Args:
+        name: of the incarnation or fork server.
+        pid: the process.
+        run_dir: where its files are.
+    """
+
+    def __init__(self, name: str, pid: int, run_dir: RunDir) -> None:
+        self.name = name
+        self.pid = pid
+        self.is_worker = names.INCARNATION.fullmatch(name) is not None
+        self._run_dir = run_dir
+
+    async def leave(self, drain_timeout: float) -> None:
+        """Let it end with its last session.
+
+        Args:
+            drain_timeout: seconds. It was started with a time of its own for that, which nobody knows any more; if
+                that is longer, its sessions are closed as at a stop.
+        """
+        ended = asyncio.create_task(self.wait())
+        self.drain()
+        for ask, seconds in ((self.terminate, drain_timeout + MARGIN), (self.kill, STOP_SECONDS + MARGIN)):
+            if self.is_worker and not (await asyncio.wait({ended}, timeout=seconds))[0]:
+                ask()
+        await ended
+
+    async def wait(self) -> None:
+        """Wait for its end, and remove its files."""
+        await processes.gone(self.pid)
+        self._run_dir.remove(self.name)
+        await processes.end_session(self.pid, processes.SESSION_SECONDS)
+
+    def drain(self) -> None:
+        """Ask a worker to end once its sessions have ended."""
+        if self.is_worker:
+            processes.send(self.pid, signal.SIGUSR2)
+
+    def terminate(self) -> None:
+        """Ask a worker to close its sessions, finish its requests and end."""
+        processes.send(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        processes.send(self.pid, signal.SIGKILL)
+
+
+def find_orphans(run_dir: RunDir) -> list[OrphanProcess]:
+    """What runs on in a run_dir that the launcher has just locked; what dead processes left there is removed."""
+    return [OrphanProcess(name, pid, run_dir) for name, pid in run_dir.running_processes().items()]

@@ -1,0 +1,264 @@
+"""One app as one deploy read it, and how its processes come to be: forked off a fork server, or each spawned."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from shiny_sticky import processes, resources
+from shiny_sticky.concurrency import mark_retrieved
+from shiny_sticky.errors import StartFailed
+from shiny_sticky.output import Output
+from shiny_sticky.processes import Process
+from shiny_sticky.settings import names
+from shiny_sticky.settings.model import AppSettings, Settings
+from shiny_sticky.supervision.channels import Channels
+from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
+from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
+from shiny_sticky.supervision.rundir import RunDir
+from shiny_sticky.worker.options import CacheOptions, WorkerOptions
+
+# Seconds that a fork server gets to end when it must not fork, or has imported the app too slowly.
+END_SECONDS = 4
+
+
+class Release:
+    """What one deploy read of an app. Everything that it says stays as it is; the next deploy makes another.
+
+    A fork server is started when a process is first wanted, and anew should it be killed.
+
+    Args:
+        app_name: the app's.
+        settings: all settings.
+        folder: the settings file's; module:attribute targets are looked up there.
+        run_dir: where sockets and pid files go.
+        output: where to say what happens.
+    """
+
+    def __init__(self, app_name: str, settings: Settings, folder: Path, run_dir: RunDir, output: Output) -> None:
+        self.app_name = app_name
+        self.app: AppSettings = settings.apps[app_name]
+        self._drain_timeout = settings.deploy.drain_timeout
+        self._cache = cache_options(settings, app_name, run_dir)
+        # macOS has fork, but its frameworks do not survive it.
+        self._forks = self.app.preload and sys.platform == "linux"
+        self._folder = folder
+        self._run_dir = run_dir
+        self._output = output
+        self._fork_server: ForkServerProcess | None = None
+        self._importing: asyncio.Task[None] | None = None
+        # Held while a process starts, so that the launcher never has the descriptors of two starts open.
+        self._start_lock = asyncio.Lock()
+
+    @property
+    def fork_server(self) -> ForkServerProcess | None:
+        """The running fork server; None if there is none."""
+        server = self._fork_server
+        return server if server is not None and server.alive else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no fork server, nor is one being started."""
+        return self.fork_server is None and (self._importing is None or self._importing.done())
+
+    async def prepare(self) -> None:
+        """Wait until processes can be had: the app is imported, if they are to be forked.
+
+        Raises:
+            StartFailed: it cannot be imported, or not in time (start_timeout); the app is named.
+        """
+        try:
+            await self._prepare()
+        except StartFailed as failure:
+            raise failure.of(self.app_name) from None
+        except OSError as error:  # no file descriptor left
+            raise StartFailed(f"App {self.app_name}: cannot be imported: {error}") from None
+
+    async def start(self, worker: str) -> Incarnation:
+        """Start a process for a worker, and wait until it answers.
+
+        Args:
+            worker: such as ``app2``.
+
+        Raises:
+            StartFailed: it did not come up, and is not running; the app is named.
+        """
+        incarnation = None
+        try:
+            await self._prepare()
+            incarnation = await self._begin(worker)
+            await incarnation.wait_ready(self.app.start_timeout)
+        except BaseException as failure:
+            if incarnation is not None:
+                incarnation.kill()
+                await incarnation.wait()
+            if isinstance(failure, OSError):  # disk full, no file descriptor left
+                raise StartFailed(f"App {self.app_name}: {worker} cannot be started: {failure}") from None
+            if isinstance(failure, StartFailed):
+                raise failure.of(self.app_name) from None
+            raise
+        return incarnation
+
+    def drain(self) -> None:
+        """Start nothing more: the fork server ends with the last of its forks."""
+        if self._importing is not None:
+            self._importing.cancel()
+        if self._fork_server is not None:
+            self._fork_server.drain()
+
+    def terminate(self) -> None:
+        """Nothing to do: the fork server ends when its forks do."""
+
+    def kill(self) -> None:
+        """End the fork server at once; its forks live on."""
+        if self._fork_server is not None:
+            self._fork_server.kill()
+
+    async def wait(self) -> None:
+        """Wait for the end of the fork server."""
+        if self._importing is not None:
+            await asyncio.wait({self._importing})
+        if self._fork_server is not None:
+            await self._fork_server.wait()
+
+    async def _prepare(self) -> None:
+        if not self._forks or self.fork_server is not None:
+            return
+        if self._importing is None or self._importing.done():
+            self._importing = asyncio.create_task(self._import(), name=f"import of {self.app_name}")
+            self._importing.add_done_callback(mark_retrieved)
+        await asyncio.shield(self._importing)
+
+    async def _import(self) -> None:
+        """Start a fork server, and keep it if the app may be forked."""
+        again = self._fork_server is not None
+        server = await self._start_fork_server()
+        try:
+            reason = await server.imported(self.app.start_timeout)
+        except BaseException:
+            server.kill()
+            await server.wait()
+            raise
+        if reason:
+            self._forks = False
+            self._output.event(
+                f"App {self.app_name}: each worker imports it anew, because it {reason}. "
+                "preload: false says so at once."
+            )
+            # This process may hold a port or lock that the workers need: end it before they start.
+            if not await server.wait(END_SECONDS):
+                server.kill()
+                await server.wait()
+            return
+        self._fork_server = server
+        if again:
+            self._output.event(f"App {self.app_name} is imported anew (pid {server.pid})")
+
+    async def _start_fork_server(self) -> ForkServerProcess:
+        name = self._run_dir.new_fork_server(self.app_name)
+        with Channels.open(self._run_dir, name, listens=False) as channels:
+            options = WorkerOptions(name=name, target=self.app.target, forks=True)
+            process = await self._spawn(options, channels, {})
+            self._run_dir.note_pid(channels.descriptors.pid_file, process.pid)
+            return ForkServerProcess(
+                name, self.app_name, process, channels, self._run_dir, self._output, self._report_exit
+            )
+
+    async def _begin(self, worker: str) -> Incarnation:
+        """Start a process for a worker; it does not answer yet."""
+        async with self._start_lock:
+            name = self._run_dir.new_incarnation(worker)
+            with Channels.open(self._run_dir, name, listens=True) as channels:
+                options = WorkerOptions(
+                    name=name,
+                    target=self.app.target,
+                    path=self.app.path,
+                    stop_timeout=STOP_SECONDS,
+                    drain_timeout=self._drain_timeout,
+                    max_sessions=self.app.max_sessions or 0,
+                    cache=self._cache,
+                )
+                process = await self._fork_or_spawn(options, channels)
+                if not self._run_dir.note_pid(channels.descriptors.pid_file, process.pid):
+                    self._output.relay(
+                        worker, f"its pid file cannot be written: is the disk full? ({self._run_dir.path})", True
+                    )
+                return Incarnation(name, process, channels, self._drain_timeout, self._run_dir, self._output)
+
+    async def _fork_or_spawn(self, options: WorkerOptions, channels: Channels) -> Process:
+        for _ in range(2):
+            await self._prepare()
+            if not self._forks:
+                environment = {
+                    "STICKY_WORKER": names.worker_of(options.name),
+                    "STICKY_INCARNATION": options.name,
+                }
+                return await self._spawn(options, channels, environment)
+            assert self._fork_server is not None
+            try:
+                return await self._fork_server.fork(options, channels, self.app.start_timeout)
+            except ForkServerGone:
+                await self._fork_server.wait()
+        raise StartFailed("the process that has imported the app ends whenever it is to be forked.")
+
+    async def _spawn(
+        self, options: WorkerOptions, channels: Channels, environment: Mapping[str, str]
+    ) -> asyncio.subprocess.Process:
+        """Start a process in the app's own interpreter, environment and folder.
+
+        Args:
+            options: the worker's or fork server's.
+            channels: to connect it with.
+            environment: variables beside the app's own.
+
+        Raises:
+            StartFailed: the interpreter cannot be run.
+        """
+        owner = self._run_dir.owner
+        options = replace(options, descriptors=channels.descriptors)
+        interpreter = str(self.app.python or sys.executable)
+        try:
+            return await asyncio.create_subprocess_exec(
+                interpreter,
+                str(resources.path("worker")),
+                options.name,
+                options.to_json(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=channels.stdout,
+                stderr=channels.stderr,
+                env={**os.environ, **self.app.env, **environment},
+                cwd=self._working_folder(),
+                pass_fds=channels.descriptors.all(),
+                # Ctrl-C is for the launcher, which ends its workers in order.
+                start_new_session=True,
+                user=owner.uid if owner.switches else None,
+                group=owner.gid if owner.switches else None,
+                extra_groups=[] if owner.switches else None,
+            )
+        except OSError as error:
+            name = names.worker_of(options.name)
+            raise StartFailed(f"{name} cannot be started with {interpreter}: {error.strerror}") from error
+
+    def _working_folder(self) -> Path:
+        """The folder the app runs in: a file's own, as on other Shiny hosts; else the settings file's."""
+        file = Path(self.app.target.partition(":")[0])
+        return file.parent if file.suffix == ".py" else self._folder
+
+    def _report_exit(self, server: ForkServerProcess) -> None:
+        how = processes.how_it_ended(server.exit_code)
+        self._output.problem(
+            f"App {self.app_name}: the process that forks its workers (pid {server.pid}) {how}; "
+            "those that it has forked serve on"
+        )
+
+
+def cache_options(settings: Settings, app_name: str, run_dir: RunDir) -> CacheOptions | None:
+    """What the workers of an app are told of the files that nginx keeps; None if it keeps none."""
+    cache = settings.cache
+    if not cache.enabled:
+        return None
+    return CacheOptions(str(run_dir.compressed), cache.max_size, cache.max_age, settings.cached_paths(app_name))

@@ -1,0 +1,94 @@
+"""What runs: the slots of all workers, and the releases that their processes come from."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from shiny_sticky.front.nginx_process import Front
+from shiny_sticky.output import Output
+from shiny_sticky.settings.model import Settings
+from shiny_sticky.settings.names import worker_names
+from shiny_sticky.supervision.release import Release
+from shiny_sticky.supervision.rundir import RunDir
+from shiny_sticky.supervision.slot import RecycleTurn, Slot
+
+
+class Site:
+    """Everything that one settings file asks for, as far as it runs.
+
+    Args:
+        settings: the settings.
+        folder: the settings file's.
+        run_dir: prepared and locked.
+        front: nginx; None if it is not the launcher's to run.
+        output: where to say what happens.
+
+    Attributes:
+        settings: those of the last deploy that went well.
+        slots: by the names of the workers; those that new clients come to.
+        retired: slots that a deploy has removed; their processes may still have sessions.
+        releases: those that workers come from, and earlier ones whose fork servers still run.
+        deploying: held while a deploy or restart replaces processes.
+        started_at: Unix time, in seconds.
+    """
+
+    def __init__(
+        self, settings: Settings, folder: Path, run_dir: RunDir, front: Front | None, output: Output
+    ) -> None:
+        self.settings = settings
+        self.run_dir = run_dir
+        self.front = front
+        self.output = output
+        self.slots: dict[str, Slot] = {}
+        self.retired: list[Slot] = []
+        self.releases: list[Release] = []
+        self.deploying = asyncio.Lock()
+        self.started_at = time.time()
+        self._folder = folder
+        self._recycle_turns: dict[str, RecycleTurn] = {}  # by app
+
+    @property
+    def all_slots(self) -> list[Slot]:
+        """Every slot that has a process: those that are served from, and retired ones that drain."""
+        return [*self.slots.values(), *(slot for slot in self.retired if slot.alive)]
+
+    def new_releases(self, settings: Settings) -> dict[str, Release]:
+        """A new release of each app.
+
+        Args:
+            settings: what they say.
+
+        Returns:
+            Every worker that the settings ask for, with the release that it is to serve.
+        """
+        wanted: dict[str, Release] = {}
+        for app_name, app in settings.apps.items():
+            release = Release(app_name, settings, self._folder, self.run_dir, self.output)
+            self.releases.append(release)
+            wanted |= dict.fromkeys(worker_names(app_name, app.workers), release)
+        return wanted
+
+    def new_slot(self, name: str, release: Release) -> Slot:
+        """A slot for a worker, not filled yet, and not in the table."""
+        turn = self._recycle_turns.setdefault(release.app_name, RecycleTurn())
+        return Slot(name, release, self.run_dir, self.output, turn, self.deploying)
+
+    def drop_unused_releases(self) -> None:
+        """Let go of the releases that no worker comes from any more."""
+        used = {slot.release for slot in self.slots.values()}
+        for release in self.releases:
+            if release not in used:
+                release.drain()
+        self.releases = [release for release in self.releases if release in used or not release.ended]
+
+    def clear_cache(self) -> None:
+        """Let nginx ask the workers for each file anew, for they have new code."""
+        try:
+            self.run_dir.clear_cache()
+        except OSError as error:
+            self.output.problem(
+                f"nginx's cache cannot be emptied ({error.filename}: {error.strerror}); files from before the "
+                f"deploy may be served on. As root: find {self.run_dir.cache} -type f -delete"
+            )

@@ -1,0 +1,149 @@
+"""The status of a site: what runs, for people and programs to read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from shiny_sticky import processes
+from shiny_sticky.supervision.incarnation import Incarnation
+from shiny_sticky.supervision.site import Site
+from shiny_sticky.supervision.slot import Slot
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    """A process of a worker.
+
+    Attributes:
+        name: the incarnation.
+        pid: the process.
+        state: serving, draining or ended.
+        since: its start, Unix time in seconds.
+        sessions: open websockets.
+        sessions_served: websockets accepted since the start.
+        memory: resident bytes.
+        cpu: seconds in all.
+    """
+
+    name: str
+    pid: int
+    state: str
+    since: float
+    sessions: int
+    sessions_served: int
+    memory: int
+    cpu: float
+
+    @classmethod
+    def of(cls, process: Incarnation, state: str) -> ProcessStatus:
+        """The status of a process."""
+        memory, cpu = 0, 0.0
+        with contextlib.suppress(psutil.Error):
+            seen = psutil.Process(process.pid)
+            memory, times = seen.memory_info().rss, seen.cpu_times()
+            cpu = times.user + times.system
+        return cls(
+            name=process.name,
+            pid=process.pid,
+            state=state if process.alive else "ended",
+            since=process.started_at,
+            sessions=process.sessions,
+            sessions_served=process.sessions_served,
+            memory=memory,
+            cpu=round(cpu, 2),
+        )
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """A worker.
+
+    Attributes:
+        name: its slot.
+        app: whose it is.
+        restarts: how often it was filled again after a failure.
+        incarnations: its processes, the one that serves first.
+    """
+
+    name: str
+    app: str
+    restarts: int
+    incarnations: list[ProcessStatus]
+
+    @classmethod
+    def of(cls, slot: Slot) -> WorkerStatus:
+        """The status of a slot."""
+        serving = [] if slot.current is None else [ProcessStatus.of(slot.current, "serving")]
+        draining = [ProcessStatus.of(process, "draining") for process in slot.draining]
+        return cls(slot.name, slot.release.app_name, slot.restarts, serving + draining)
+
+
+@dataclass(frozen=True)
+class SiteStatus:
+    """Everything that runs.
+
+    Attributes:
+        launcher: its pid, and since when it runs, in Unix time.
+        nginx: its pid; None if it is not the launcher's to run.
+        listen: the addresses that browsers come to.
+        workers: those in the table, and removed ones that drain.
+        parents: the fork servers, each with app, pid and resident bytes.
+    """
+
+    launcher: dict[str, Any]
+    nginx: dict[str, Any] | None
+    listen: list[str]
+    workers: list[WorkerStatus]
+    parents: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, site: Site) -> SiteStatus:
+        """The status of a site."""
+        return cls(
+            launcher={"pid": os.getpid(), "since": site.started_at},
+            nginx=None if site.front is None else {"pid": site.front.pid},
+            listen=list(site.settings.listen),
+            workers=[WorkerStatus.of(slot) for slot in site.all_slots],
+            parents=[
+                {"app": release.app_name, "pid": server.pid, "memory": processes.memory(server.pid)}
+                for release in site.releases
+                if (server := release.fork_server) is not None
+            ],
+        )
+
+
+def table(status: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """A status, as JSON has it, in columns and rows for people."""
+    columns = ["worker", "process", "pid", "state", "sessions", "served", "memory", "cpu", "restarts", "up"]
+    rows = []
+    for worker in status["workers"]:
+        for one in worker["incarnations"]:
+            rows.append(
+                [
+                    worker["name"],
+                    one["name"],
+                    str(one["pid"]),
+                    one["state"],
+                    str(one["sessions"]),
+                    str(one["sessions_served"]),
+                    f"{one['memory'] / 1e6:.0f} MB",
+                    f"{one['cpu']:.1f} s",
+                    str(worker["restarts"]),
+                    duration(time.time() - one["since"]),
+                ]
+            )
+    return columns, rows
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: ``42 s``, ``5 min``, ``3 h``, ``2 d``."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
