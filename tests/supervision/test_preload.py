@@ -239,6 +239,10 @@ THREAD = (
         ("import sqlite3\nDB = sqlite3.connect('my.db')\nDB.execute('create table if not exists t (x)')", "my.db"),
         ("PIPE = os.pipe()", "opens a pipe at import"),
         ("import subprocess\nP = subprocess.Popen(['sleep', '3600'])", r"starts a program at import \(sleep\)"),
+        (
+            "import time\nif not os.fork():\n    time.sleep(0.2)\n    os.execvp('sleep', ['sleep', '3600'])",
+            r"starts a program at import \(sleep\)",
+        ),
         ("FILE = open(__file__)\nFILE.readline()", r"keeps a file open at import \(.*app.py\)"),
         ("DEVICE = open('/dev/fuse' if os.path.exists('/dev/fuse') else '/dev/null')", r"opens a device at import"),
     ],
