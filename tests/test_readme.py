@@ -122,6 +122,7 @@ def test_the_messages_explained_are_messages_that_are_given():
         "files only",
         "nginx runs already",
         "nginx and the workers run as root",
+        "and so cannot reach",
         "The deploy has failed; what served before serves on",
         "has changed: that takes a restart",
         "has hung for",

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import os
 import pty
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from shiny_sticky.processes import Backoff
+from support.copies import copy_packages, copy_project
 from support.real_site import APPS, ECHO, ROOT, Site, running, until
 
 TWO = {"app": {"target": ECHO, "workers": 2}}
@@ -350,12 +352,8 @@ def test_run_dir_is_closed_to_others(site_of):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run workers as somebody else")
 def test_root_runs_nginx_and_workers_as_the_configured_user(site_of):
-    site = site_of({"app": {"target": ECHO, "workers": 2, "python": "/usr/bin/python3"}}, user="nobody")
-    packages = next(path for path in sys.path if path.endswith("site-packages"))
-    site.settings["apps"]["app"]["env"] = {"PYTHONPATH": packages}
-    site.folder.chmod(0o755)
-    site.write()
-    site.start()
+    site = open_site(site_of, user="nobody")
+    site.start(program=[sys.executable, str(copy_project(site.folder / "project"))])
     reply = site.ask()
     assert reply.json["uid"] != 0
     assert not site.said("run as root")
@@ -365,6 +363,45 @@ def test_root_runs_nginx_and_workers_as_the_configured_user(site_of):
     assert site.ask(method="POST", body=b"x" * 3_000_000).json["size"] == 3_000_000
     assert site.stop() == 0
     nothing_left(site)
+
+
+def open_site(site_of, **settings) -> Site:
+    """A site in which every user finds all that workers need."""
+    app = {"target": "app.py", "workers": 2, "python": "/usr/bin/python3", "env": {"PYTHONPATH": "packages"}}
+    site = site_of({"app": app}, **settings)
+    shutil.copy(ECHO, site.folder / "app.py")
+    copy_packages(site.folder / "packages", "uvicorn")
+    site.folder.chmod(0o755)
+    return site
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run workers as somebody else")
+@pytest.mark.parametrize(
+    ("closed", "says"),
+    [
+        ("project", "may not enter {}, and so cannot reach {}/shiny_sticky/worker (the workers' program). Move"),
+        (".", "may not enter {}, and so cannot reach {}/project/shiny_sticky/worker (the workers' program), "),
+        ("app.py", "may not read {}. Allow it: chmod o+r"),
+    ],
+)
+def test_what_the_configured_user_cannot_reach_is_said_before_anything_starts(site_of, closed, says):
+    """A project below /root, which nobody else may enter, for one."""
+    site = open_site(site_of, user="nobody")
+    launcher = copy_project(site.folder / "project")
+    place = (site.folder / closed).resolve()
+    place.chmod(0o700)
+    for check in ([], ["--check"]):
+        failed = site.command(*check, str(site.config), program=[sys.executable, str(launcher)])
+        assert failed.returncode == 1
+        assert failed.stderr.startswith(f"user: nobody {says.replace('{}', str(place))}")
+        assert failed.stderr.count("chmod") == 1, "said once"
+        assert not site.run_dir.exists()
+    place.chmod(0o755)
+    site.start(program=[sys.executable, str(launcher)])
+    place.chmod(0o700)
+    failed = site.command("reload", str(site.config))
+    assert failed.returncode == 1
+    assert f"user: nobody {says.replace('{}', str(place))}" in failed.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it is root that is warned")

@@ -25,6 +25,7 @@ import yaml
 TESTS = Path(__file__).resolve().parent.parent
 ROOT = TESTS.parent
 APPS = TESTS / "apps"
+LAUNCHER = [sys.executable, str(ROOT / "launcher.py")]
 # Another nginx to test with: TEST_NGINX=/opt/nginx-1.30/sbin/nginx make test. (The name NGINX means something to
 # nginx itself: sockets that it inherits.)
 NGINX = os.environ.get("TEST_NGINX", "nginx")
@@ -119,24 +120,23 @@ class Site:
 
     # --- the launcher
 
-    def command(self, *arguments: str, **options) -> subprocess.CompletedProcess:
+    def command(self, *arguments: str, program: list[str] | None = None) -> subprocess.CompletedProcess:
         """Run the launcher to its end."""
         return subprocess.run(
-            [sys.executable, str(ROOT / "launcher.py"), *arguments],
+            [*(program or LAUNCHER), *arguments],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
             timeout=60,
             cwd=self.folder,
             env=self.env,
-            **options,
         )
 
     def start(self, *arguments: str, program: list[str] | None = None) -> Site:
         """Start the launcher, and wait until it serves."""
         self.lines = []
         self.launcher = subprocess.Popen(
-            [*(program or [sys.executable, str(ROOT / "launcher.py")]), *arguments, str(self.config)],
+            [*(program or LAUNCHER), *arguments, str(self.config)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
