@@ -3,10 +3,11 @@
 CONFIG = config.yaml
 ARGS =
 PY = .venv/bin/python
+SPREAD = -n 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test lint types check soak bench bench-smoke clean
+.PHONY: help setup run test test-all test-nginx lint types check soak bench bench-smoke clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -19,9 +20,17 @@ run:  ## serve the demo, after setup where needed (CONFIG=other.yaml); Ctrl-C st
 	@scripts/setup
 	@exec $(PY) launcher.py $(CONFIG)
 
-test:  ## run the tests, after setup where needed (ARGS='-k cookie')
+test:  ## run the tests, after setup where needed, but for the slow ones (ARGS='-k cookie')
 	@scripts/setup --tests
-	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest $(SPREAD) -m 'not slow' $(ARGS)
+
+test-all:  ## run all tests
+	@scripts/setup --tests
+	@$(PY) -m pytest $(SPREAD) $(ARGS)
+
+test-nginx:  ## run those of routing, cache and sessions with each other nginx that Debian has
+	@scripts/setup --tests
+	@scripts/test-nginx $(SPREAD) $(ARGS)
 
 lint:  ## check style and format with ruff
 	@scripts/setup
@@ -51,5 +60,5 @@ clean:  ## remove .venv, caches and what the launcher wrote
 		! kill -0 $$pid 2>/dev/null || { echo "Process $$pid runs from run/; stop it first."; exit 1; }; \
 	done
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist run conf/sticky.conf \
-		benchmarks/.cache
+		.cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,8 +1,8 @@
 """Ten minutes of faults under live Shiny sessions, with a report: ``make soak``.
 
-The faults are those of tests/live.py, one after another, again and again: 40 sessions (a websocket, an input every
-second, an upload every five) and 20 page loads a second go on all the time. The exit code is 1 if anything was lost
-that a fault may not cost.
+The faults are those of tests/support/live.py, one after another, again and again, while 40 sessions (a websocket,
+an input every second, an upload every five) and 20 page loads a second go on. The exit code is 1 if anything was
+lost that a fault may not cost.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ def main() -> int:
         with live.Live(site) as load:
             began = time.monotonic()
             while time.monotonic() - began < options.seconds:
-                for fault in live.FAULTS:
+                for do in live.FAULTS:
                     load.losses.clear()
                     pages, began_fault = load.loaded, time.monotonic()
                     messages = load.tally.tried.total()
-                    may_cost = fault(load)
+                    fault = do(load)
                     load.go_on(3)
-                    against = live.judge(load, may_cost)
+                    against = live.judge(load, fault)
                     bad += len(against)
                     lost += len(load.losses)
                     rows.append(
-                        f"| {fault.__doc__.rstrip('.')} | {time.monotonic() - began_fault:.0f} s "
+                        f"| {do.__doc__.rstrip('.')} | {time.monotonic() - began_fault:.0f} s "
                         f"| {load.tally.tried.total() - messages} | {len(load.lost('session'))} "
                         f"| {len(load.lost('page'))} of {load.loaded - pages} | {len(against)} |"
                     )

@@ -18,7 +18,7 @@ from shiny_sticky.output import Output
 from shiny_sticky.settings import model as settings
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import worker_names
-from shiny_sticky.settings.users import owner_of
+from shiny_sticky.settings.users import check_reach, owner_of
 from shiny_sticky.supervision import control
 from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.supervision.site import Site
@@ -130,7 +130,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _check(chosen: Settings, program: nginx.Nginx, source: Path) -> None:
     """Let nginx check the configuration in a folder of its own: run_dir may be in use."""
-    owner_of(chosen)
+    check_reach(chosen, owner_of(chosen), source.parent)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "tmp").mkdir()
         there = chosen.model_copy(update={"run_dir": Path(folder)})
@@ -143,12 +143,19 @@ async def _serve(chosen: Settings, program: nginx.Nginx, options: argparse.Names
     processes.raise_open_files()
     output = Output([name for app, its in chosen.apps.items() for name in worker_names(app, its.workers)])
     source = options.config.absolute()
-    run_dir = RunDir(chosen.run_dir, owner_of(chosen))
+    owner = owner_of(chosen)
+    check_reach(chosen, owner, source.parent)
+    run_dir = RunDir(chosen.run_dir, owner)
     run_dir.prepare()
     run_dir.lock()
     front = Front(program, chosen.nginx.conf, run_dir.path, lambda line: output.relay("nginx", line))
     front.find()
     managed = chosen.nginx.managed and not options.no_nginx
+
+    def load() -> Settings:
+        again = settings.load(source)
+        check_reach(again, owner, source.parent)
+        return again
 
     def configure(settings: Settings, write: bool) -> bool:
         text = nginx.render(settings, program, source)
@@ -159,7 +166,7 @@ async def _serve(chosen: Settings, program: nginx.Nginx, options: argparse.Names
             check_ports(chosen.listen, ours=front.members())
         configure(chosen, True)
         site = Site(chosen, source.parent, run_dir, front if managed else None, output)
-        supervisor = Supervisor(site, load=lambda: settings.load(source), configure=configure)
+        supervisor = Supervisor(site, load=load, configure=configure)
         with control.listen(run_dir.path) as listener:
             await supervisor.run(control_server=lambda: control.serve(supervisor, listener))
     finally:

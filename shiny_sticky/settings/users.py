@@ -5,10 +5,22 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
-from shiny_sticky.errors import SettingsError
+from shiny_sticky import resources
+from shiny_sticky.errors import SettingsError, StickyError
 from shiny_sticky.settings.model import Settings
+
+# Prints each of its arguments that whoever runs it cannot use, with a NUL behind: folders are to be entered, files
+# read or run. Only the system itself knows, from modes, groups, access control lists and mounts.
+UNUSABLE = r"""
+for path; do
+    if [ -d "$path" ]; then [ -x "$path" ]; else [ -r "$path" ] || [ -x "$path" ]; fi || printf '%s\0' "$path"
+done
+"""
 
 
 @dataclass(frozen=True)
@@ -52,3 +64,66 @@ def owner_of(settings: Settings) -> Owner:
                 [f"nginx.socket_group: there is no group {settings.nginx.socket_group} on this machine"]
             ) from None
     return Owner(user.pw_name, user.pw_uid, user.pw_gid, user.pw_uid != here, group)
+
+
+def check_reach(settings: Settings, owner: Owner, folder: Path) -> None:
+    """See to it that the configured user can reach what its processes run and serve.
+
+    A project below /root is the usual case: no other user may enter that.
+
+    Args:
+        settings: what is served.
+        owner: whom the workers run as.
+        folder: the settings file's.
+
+    Raises:
+        StickyError: something is out of the user's reach; says what, and which folder or file is closed.
+    """
+    if not owner.switches:
+        return
+    needed = {resources.path("worker"): "the workers' program", settings.run_dir.parent: "the folder of run_dir"}
+    for name, app in settings.apps.items():
+        needed.setdefault(app.python or Path(sys.executable), "its Python")
+        file = Path(app.target.partition(":")[0])
+        needed.setdefault(file if file.suffix == ".py" else folder, f"app {name}")
+    closed: dict[Path, list[str]] = {}
+    ways = {path: [*_way_to(path), *_way_to(path.resolve())] for path in needed}
+    unusable = _unusable(owner, sorted({step for way in ways.values() for step in way}))
+    for path, way in ways.items():
+        if barrier := next((step for step in way if step in unusable), None):
+            closed.setdefault(barrier, []).append(f"{path} ({needed[path]})")
+    if closed:
+        raise StickyError("\n".join(_explained(owner, barrier, paths) for barrier, paths in closed.items()))
+
+
+def _way_to(path: Path) -> list[Path]:
+    """The folders that lead to a path, and the path itself, as far as they exist."""
+    return [step for step in (*reversed(path.parents), path) if step.exists()]
+
+
+def _unusable(owner: Owner, paths: list[Path]) -> set[Path]:
+    """Those of some paths that a user can neither enter, read nor run; none where there is no shell to ask."""
+    try:
+        asked = subprocess.run(
+            ["/bin/sh", "-c", UNUSABLE, "sh", *paths],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            cwd="/",
+            check=False,
+            user=owner.uid,
+            group=owner.gid,
+            extra_groups=[],
+        )
+    except OSError:
+        return set()
+    return {Path(os.fsdecode(path)) for path in asked.stdout.split(b"\0") if path}
+
+
+def _explained(owner: Owner, barrier: Path, paths: list[str]) -> str:
+    """What a closed folder or file keeps from a user, and what to do."""
+    if not barrier.is_dir():
+        return f"user: {owner.name} may not read {barrier}. Allow it: chmod o+r '{barrier}'"
+    return (
+        f"user: {owner.name} may not enter {barrier}, and so cannot reach {', '.join(paths)}. Move that to where "
+        f"every user may go, such as /srv, or open the folder: chmod o+x '{barrier}'"
+    )

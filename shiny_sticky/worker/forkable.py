@@ -22,6 +22,9 @@ HARMLESS_DEVICES = re.compile(r"/dev/(null|zero|full|random|urandom|tty|console|
 # For Linux a thread is there for a moment after it was joined, and nothing tells when it has gone.
 ENDING_SECONDS = 0.3
 
+# And a child process that stays what it was forked as is no program that is yet to start.
+STARTING_SECONDS = 0.3
+
 SQLITE = b"SQLite format 3\0"
 
 
@@ -76,12 +79,26 @@ def _native_threads() -> list[str]:
 
 
 def _programs() -> str:
-    """Programs that were started, and still run."""
-    names = []
-    with suppress(OSError):  # not every Linux has this file
-        for task in Path("/proc/self/task").iterdir():
-            names += [_name_of(int(child)) for child in (task / "children").read_text().split()]
+    """Programs that were started, and still run.
+
+    A child has the name of the thread that forked it until it has become the program that it is to run.
+    """
+    ours = {_name_of(int(task.name)) for task in Path("/proc/self/task").iterdir()}
+    deadline = time.monotonic() + STARTING_SECONDS
+    while ours.intersection(names := _children()) and time.monotonic() < deadline:
+        time.sleep(0.01)
     return f"starts a program at import ({_some(names)})" if names else ""
+
+
+def _children() -> list[str]:
+    """The names of the child processes."""
+    names = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # not every Linux has this file
+            for child in (task / "children").read_text().split():
+                with suppress(OSError):  # it has just ended
+                    names.append(_name_of(int(child)))
+    return names
 
 
 def _descriptors(opened: dict[int, str]) -> str:

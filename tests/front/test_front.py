@@ -187,7 +187,7 @@ def test_redirects_of_an_app_pass_unchanged(two):
 def test_the_same_front_can_be_started_by_hand(site_of):
     site = site_of({"app": {"target": ECHO, "workers": 2}}).start("--no-nginx")
     assert not site.nginx_pid()
-    assert site.said(r'nginx -p "\$PWD" -c ')
+    assert site.says(r'nginx -p "\$PWD" -c ')
     program = nginx.find(NGINX).path
     subprocess.run([program, "-p", str(site.folder), "-c", "conf/sticky.conf"], check=True, cwd=site.folder)
     until(site.nginx_pid, "nginx runs")

@@ -6,11 +6,11 @@ import http.client
 import json
 import os
 import signal
-import threading
 import time
 
 import pytest
 
+from support.load import PageLoads
 from support.real_site import ECHO, until
 
 WORKERS = ["app1", "app2", "app3", "app4"]
@@ -181,27 +181,11 @@ def test_a_request_that_a_worker_has_begun_is_repeated_only_if_idempotent(site_o
 
 def test_killing_workers_under_load_loses_no_page(site_of):
     site = site_of().start()
-    stop, failures, loaded = threading.Event(), [], collections.Counter()
-
-    def load_pages(cookie):
-        while not stop.is_set():
-            reply = site.ask(cookie=cookie)
-            loaded[cookie] += 1
-            if reply.status != 200:
-                failures.append((cookie, reply.status, reply.body[:200]))
-
-    cookies = [None, *(f"sticky={worker}" for worker in WORKERS)]
-    with concurrent.futures.ThreadPoolExecutor(5) as pool:
-        clients = [pool.submit(load_pages, cookie) for cookie in cookies]
-        try:
-            for worker in WORKERS * 2:
-                site.back(worker, site.kill(worker))
-        finally:
-            stop.set()
-        for client in clients:
-            client.result()
-    assert not failures
-    assert min(loaded.values()) > 10, loaded
+    with PageLoads(site, [None, *(f"sticky={worker}" for worker in WORKERS)]) as load:
+        for worker in WORKERS * 2:
+            site.back(worker, site.kill(worker))
+    assert not load.failures, load
+    assert min(load.loaded.values()) > 10, load.loaded
 
 
 def test_without_any_worker_there_is_a_page_that_comes_back_by_itself(site_of):
@@ -254,8 +238,7 @@ def test_restarting_anything_changes_no_mapping(site_of):
     site.start()
     assert mapping() == before
 
-    site.launcher.kill()
-    site.launcher.wait()
+    site.kill_launcher()
     assert mapping() == before
     site.start()
     assert mapping() == before

@@ -52,28 +52,24 @@ def goes_on(demo: Demo, pid: int) -> None:
     assert demo.visitor.complaints == []
 
 
-def reload(site: Site, code: int = 0) -> None:
-    assert site.command("reload", str(site.config)).returncode == code
-
-
 def deploy(site: Site) -> None:
-    reload(site)
+    site.reload()
 
 
 def deploy_twice(site: Site) -> None:
-    reload(site)
-    reload(site)
+    site.reload()
+    site.reload()
 
 
 def deploy_broken_code(site: Site) -> None:
     (site.folder / "app" / "app.py").write_text("import numpie")
-    reload(site, 1)
+    assert site.command("reload", str(site.config)).returncode == 1
 
 
 def remove_workers(site: Site) -> None:
     site.settings["apps"]["app"]["workers"] = 1
     site.write()
-    reload(site)
+    site.reload()
 
 
 def reload_nginx(site: Site) -> None:
@@ -82,21 +78,24 @@ def reload_nginx(site: Site) -> None:
 
 def kill_nginx(site: Site) -> None:
     pid = site.nginx_pid()
-    site.processes()
     os.kill(pid, signal.SIGKILL)
     until(lambda: site.nginx_pid() not in (0, pid), "nginx is back")
 
 
 def kill_launcher(site: Site) -> None:
-    site.launcher.kill()
-    site.launcher.wait()
+    site.kill_launcher()
     site.start()
 
 
-FAULTS = [deploy, deploy_twice, deploy_broken_code, remove_workers, reload_nginx, kill_nginx, kill_launcher]
+FAULTS = [deploy, kill_nginx, kill_launcher]
+SLOW = [deploy_twice, deploy_broken_code, remove_workers, reload_nginx]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize(
+    "fault",
+    [*FAULTS, *(pytest.param(fault, marks=pytest.mark.slow) for fault in SLOW)],
+    ids=lambda fault: fault.__name__,
+)
 def test_an_open_page_goes_on_through(fault, site, demo):
     pid = demo.pid
     fault(site)
@@ -127,7 +126,7 @@ def test_a_page_that_outlasts_its_drain_comes_back_on_new_code(browser):
         demo = Demo(visitor, site)
         demo.stays()
         pid = demo.pid
-        reload(site)
+        site.reload()
         expect(demo.page.locator("#pid")).to_have_text(str(site.pid("app1")))
-        assert not running(pid)
+        until(lambda: not running(pid), "the old process is gone")
         visitor.leave()

@@ -20,7 +20,7 @@ def browser():
         yield shared
 
 
-@pytest.fixture(scope="module", params=["/", "/foo/"])
+@pytest.fixture(scope="module", params=["/", pytest.param("/foo/", marks=pytest.mark.slow)])
 def site(browser, request):
     """The demo at / and below a path, and an app beside it that tells which headers have come."""
     apps = {

@@ -10,22 +10,28 @@ import pytest
 from support import live
 from support.real_site import ECHO, running, until
 
+# One of them at all times; the others take minutes, and do with forty sessions what other tests do with two.
+QUICK = live.kill_workers
 
-@pytest.mark.parametrize("fault", live.FAULTS, ids=lambda fault: fault.__name__)
-def test_what_a_fault_costs(fault):
+
+@pytest.mark.parametrize(
+    "do",
+    [pytest.param(do, marks=[pytest.mark.slow] * (do is not QUICK), id=do.__name__) for do in live.FAULTS],
+)
+def test_what_a_fault_costs(do):
     """40 live Shiny sessions and 20 page loads a second; every request is counted."""
     with live.live_site() as site:
         site.start()
         with live.Live(site) as load:
-            may_cost = fault(load)
+            fault = do(load)
             load.go_on(3)
-        lost = live.judge(load, may_cost)
+        lost = live.judge(load, fault)
         assert not lost, f"{load}; lost against the promise: {lost[:5]}"
         assert load.loaded > 40, load
         assert load.tally.tried["update"] > 80, load
         # Everybody is gone: so are the processes that were replaced.
-        serving = {live.incarnation(site, worker) for worker in live.workers(site)}
-        pids = {file.stem: int(file.read_text()) for file in site.run_dir.glob("*.*.pid")}
+        serving = {site.incarnation(worker) for worker in site.workers()}
+        pids = site.incarnations()
         until(lambda: not any(running(pid) for name, pid in pids.items() if name not in serving), "they have left")
 
 
@@ -42,8 +48,8 @@ def test_a_full_disk_is_said_and_service_goes_on(site_of):
             while True:
                 filler.write(b"x" * 4096)
         old = site.pid("app1")
-        assert site.command("restart", "app1", str(site.config)).returncode == 0
-        assert site.said(f"app1 .*No space left on device.*{site.run_dir}"), "it is said, and where"
+        site.restart("app1")
+        assert site.says(f"app1 .*No space left on device.*{site.run_dir}"), "it is said, and where"
         assert site.ask(cookie="sticky=app1").json["pid"] != old, "the worker is replaced all the same"
         site.kill("app2")
         until(lambda: site.said("app2 is back"), "a crash is made good")

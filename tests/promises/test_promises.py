@@ -3,11 +3,11 @@
 import collections
 import concurrent.futures
 import re
-import threading
 import time
 
 import pytest
 
+from support.load import PageLoads
 from support.real_site import ROOT, Site, until
 
 WORKERS = ["app1", "app2", "app3", "app4"]
@@ -48,36 +48,12 @@ def test_4000_requests_with_a_cookie_are_all_on_its_worker(demo):
 
 def test_ten_killed_workers_under_50_page_loads_a_second_lose_none(demo):
     """Page loads start on the clock, not when the last one is done; half are new clients, half have a cookie."""
-    stop, lost, loaded = threading.Event(), [], []
-
-    def load(number: int) -> None:
-        cookie = f"sticky={WORKERS[number % 4]}" if number % 2 else None
-        try:
-            reply = demo.ask("/", cookie=cookie)
-            complete = reply.status == 200 and reply.body.rstrip().endswith(b"</html>")
-        except OSError as error:
-            complete, reply = False, error
-        loaded.append(number)
-        if not complete:
-            lost.append((number, cookie, reply))
-
-    def load_constantly(clients: concurrent.futures.Executor) -> None:
-        began, number = time.monotonic(), 0
-        while not stop.wait(max(0, began + number / 50 - time.monotonic())):
-            clients.submit(load, number)
-            number += 1
-
-    with concurrent.futures.ThreadPoolExecutor(32) as clients:
-        clock = threading.Thread(target=load_constantly, args=(clients,))
-        clock.start()
-        began = time.monotonic()
-        try:
-            for number in range(10):
-                worker = WORKERS[number % 4]
-                demo.back(worker, demo.kill(worker))
-        finally:
-            stop.set()
-            clock.join()
+    cookies = [cookie for worker in WORKERS for cookie in (None, f"sticky={worker}")]
+    began = time.monotonic()
+    with PageLoads(demo, cookies, rate=50, ending=b"</html>") as load:
+        for number in range(10):
+            worker = WORKERS[number % 4]
+            demo.back(worker, demo.kill(worker))
         seconds = time.monotonic() - began
-    assert not lost, f"{len(lost)} of {len(loaded)} page loads lost: {lost[:3]}"
-    assert len(loaded) >= 40 * seconds, "the load was as promised"
+    assert not load.failures, load
+    assert load.loaded.total() >= 40 * seconds, "the load was as promised"

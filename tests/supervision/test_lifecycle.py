@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import os
 import pty
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,22 +16,18 @@ import psutil
 import pytest
 
 from shiny_sticky.processes import Backoff
+from support.copies import copy_packages, copy_project
+from support.load import PageLoads
 from support.real_site import APPS, ECHO, ROOT, Site, running, until
 
 TWO = {"app": {"target": ECHO, "workers": 2}}
 
 
-def nothing_left(site: Site) -> None:
-    """No process, socket or pid file of a site."""
-    assert site.processes() == []
-    assert [file.name for file in site.run_dir.iterdir() if file.suffix in (".sock", ".pid", ".link")] == []
-
-
 def test_a_start_shows_the_address_and_the_workers(site_of):
     site = site_of(TWO).start()
-    assert site.said("Starting 2 workers of app")
-    assert site.said("2 of 2 workers ready")
-    assert site.said(f"app is at http://127.0.0.1:{site.port}/")
+    assert site.says("Starting 2 workers of app")
+    assert site.says("2 of 2 workers ready")
+    assert site.says(f"app is at http://127.0.0.1:{site.port}/")
     assert site.table() == {"app1": site.pid("app1"), "app2": site.pid("app2")}
 
 
@@ -38,9 +35,8 @@ def test_a_start_shows_the_address_and_the_workers(site_of):
 def test_a_signal_stops_everything_and_leaves_nothing(site_of, number):
     site = site_of(TWO).start()
     site.ask()
-    site.processes()
     assert site.stop(number) == 0
-    nothing_left(site)
+    site.check_nothing_left()
 
 
 def test_ctrl_c_in_a_terminal_stops_in_order(site_of):
@@ -69,10 +65,9 @@ def test_ctrl_c_in_a_terminal_stops_in_order(site_of):
     threading.Thread(target=read, daemon=True).start()
     until(lambda: b"worker" in shown and b"app2" in shown and b"nginx" in shown, "the table", 30)
     assert b"\x1b[" in shown, "coloured on a terminal"
-    site.processes()
     os.write(leader, b"\x03")
     assert launcher.wait(20) == 0
-    nothing_left(site)
+    site.check_nothing_left()
     os.close(leader)
 
 
@@ -83,17 +78,11 @@ def test_requests_in_progress_are_finished_at_the_end(site_of):
     socket.recv()
     client = threading.Thread(target=lambda: replies.append(site.ask("/?sleep=2", cookie="sticky=app1")))
     client.start()
-    until(lambda: busy(site, "app1"), "the request has reached the worker")
+    until(lambda: site.busy("app1"), "the request has reached the worker")
     assert site.stop() == 0
     client.join()
     assert replies[0].status == 200
-    nothing_left(site)
-
-
-def busy(site: Site, worker: str) -> bool:
-    """Whether nginx holds a connection to the worker."""
-    links = psutil.Process(site.pid(worker)).net_connections("unix")
-    return sum(f"{worker}." in str(link.laddr) for link in links) > 1
+    site.check_nothing_left()
 
 
 def ask_in_vain(site: Site) -> None:
@@ -105,8 +94,7 @@ def test_a_second_signal_ends_it_at_once(site_of):
     site = site_of(TWO).start()
     client = threading.Thread(target=ask_in_vain, args=(site,))
     client.start()
-    until(lambda: busy(site, "app1"), "the request has reached the worker")
-    site.processes()
+    until(lambda: site.busy("app1"), "the request has reached the worker")
     began = time.monotonic()
     site.launcher.send_signal(signal.SIGINT)
     until(lambda: site.said("SIGINT: stopping"), "the first signal is taken up")
@@ -114,7 +102,7 @@ def test_a_second_signal_ends_it_at_once(site_of):
     assert site.launcher.wait(8) == 0
     client.join()
     assert time.monotonic() - began < 8, "it did not wait for the 10 s that the request would have got"
-    nothing_left(site)
+    site.check_nothing_left()
 
 
 def test_a_worker_that_ends_is_replaced_and_the_others_serve_on(site_of):
@@ -125,8 +113,8 @@ def test_a_worker_that_ends_is_replaced_and_the_others_serve_on(site_of):
     assert site.ask(cookie="sticky=app2").json["pid"] == new
     assert {name: site.pid(name) for name in others} == others
     until(lambda: site.said(rf"app2 is back \(pid {new}\)"), "the launcher says so")
-    assert site.said(rf"app2 \(pid {old}\) was ended by SIGKILL")
-    assert len(list(site.run_dir.glob("app2.*.sock"))) == 1
+    assert site.says(rf"app2 \(pid {old}\) was ended by SIGKILL")
+    until(lambda: len(list(site.run_dir.glob("app2.*.sock"))) == 1, "one socket of app2 is left")
 
 
 def test_a_worker_that_cannot_start_any_more_is_tried_again_with_growing_delay(site_of):
@@ -138,8 +126,8 @@ def test_a_worker_that_cannot_start_any_more_is_tried_again_with_growing_delay(s
     (site.folder / "app.py").write_text("raise RuntimeError('spilt coffee')")
     site.kill("app1")
     until(lambda: site.said("started again in 1 s"), "it is tried again and again")
-    assert site.said("started again in 0.5 s")
-    assert site.said(r"app1 +\| RuntimeError: spilt coffee")
+    assert site.says("started again in 0.5 s")
+    assert site.says(r"app1 +\| RuntimeError: spilt coffee")
     assert site.ask().status == 503
     (site.folder / "app.py").write_text(good)
     until(lambda: site.ask().status == 200, "it is back")
@@ -156,13 +144,12 @@ def test_nginx_is_watched_too(site_of):
     site = site_of(TWO).start()
     for _ in range(2):
         old = site.nginx_pid()
-        site.processes()
         os.kill(old, signal.SIGKILL)
         until(lambda old=old: site.nginx_pid() not in (0, old) and site.said("nginx is back"), "nginx is back")
         until(lambda: site.ask(cookie="sticky=app2").worker == "app2", "it serves")
         site.lines.clear()
     assert site.stop() == 0
-    nothing_left(site)
+    site.check_nothing_left()
 
 
 # --- the launcher's own death
@@ -170,36 +157,24 @@ def test_nginx_is_watched_too(site_of):
 
 def test_without_its_launcher_everything_serves_on_and_a_new_one_takes_over(site_of):
     site = site_of(TWO).start()
-    site.launcher.kill()
-    site.launcher.wait()
+    site.kill_launcher()
     old = {name: site.pid(name) for name in ("app1", "app2")}
     nginx_pid = site.nginx_pid()
     for _ in range(20):  # more than a broken pipe would survive
         assert site.ask("/?print=nobody+listens", cookie="sticky=app1").json["pid"] == old["app1"]
     until(lambda: "nobody listens" in (site.run_dir / "workers.log").read_text(), "the output is kept")
 
-    stop, statuses = threading.Event(), []
-
-    def load_pages():
-        while not stop.is_set():
-            statuses.append(site.ask().status)
-
-    client = threading.Thread(target=load_pages)
-    client.start()
-    try:
+    with PageLoads(site) as load:
         site.start()
         until(lambda: not any(running(pid) for pid in old.values()), "the old workers have left")
-    finally:
-        stop.set()
-        client.join()
-    assert set(statuses) == {200}
+    assert not load.failures, load
     assert site.nginx_pid() == nginx_pid, "nginx is taken over"
     assert {site.pid("app1"), site.pid("app2")}.isdisjoint(old.values())
-    assert len(list(site.run_dir.glob("*.*.sock"))) == 2
+    until(lambda: len(list(site.run_dir.glob("*.*.sock"))) == 2, "the new workers' sockets are left")
     os.kill(nginx_pid, signal.SIGKILL)
     until(lambda: site.said("nginx is back"), "an nginx that was taken over is watched")
     assert site.stop() == 0
-    nothing_left(site)
+    site.check_nothing_left()
 
 
 def test_a_new_launcher_that_fails_leaves_the_old_workers_in_service(site_of):
@@ -207,8 +182,7 @@ def test_a_new_launcher_that_fails_leaves_the_old_workers_in_service(site_of):
     (site.folder / "app.py").write_text((APPS / "echo.py").read_text())
     site.write()
     site.start()
-    site.launcher.kill()
-    site.launcher.wait()
+    site.kill_launcher()
     pids = {name: site.pid(name) for name in ("app1", "app2")}
     (site.folder / "app.py").write_text("import nowhere")
     failed = site.command(str(site.config))
@@ -219,27 +193,23 @@ def test_a_new_launcher_that_fails_leaves_the_old_workers_in_service(site_of):
 
 def test_fewer_workers_after_a_take_over(site_of):
     site = site_of().start()
-    site.launcher.kill()
-    site.launcher.wait()
+    site.kill_launcher()
     site.settings["apps"]["app"]["workers"] = 2
     site.write()
     site.start()
-    until(lambda: len(list(site.run_dir.glob("app*.sock"))) == 4, "two links and two sockets are left")
+    until(lambda: len(site.sockets()) == 4, "two links and two sockets are left")
     assert {site.ask(cookie="sticky=app4").worker for _ in range(4)} == {"app1", "app2"}
 
 
 def test_what_a_dead_run_leaves_is_no_error(site_of):
     site = site_of(TWO).start()
-    site.launcher.kill()
-    site.launcher.wait()
-    for process in site.processes():
-        process.kill()
-    until(lambda: not site.processes(), "all are dead")
+    site.kill_launcher()
+    site.kill_everything()
     assert list(site.run_dir.glob("*.pid"))
     site.start()
     assert site.ask(cookie="sticky=app1").worker == "app1"
     assert site.stop() == 0
-    nothing_left(site)
+    site.check_nothing_left()
 
 
 # --- the first start
@@ -256,7 +226,7 @@ def test_an_app_that_does_not_import_gives_one_traceback_and_leaves_nothing(site
     assert "line 5, in read" in failed.stderr
     assert "shiny_sticky" not in failed.stderr, "frames of the launcher's own help nobody"
     assert failed.stderr.splitlines()[-1].startswith("App bad: ")
-    nothing_left(site)
+    site.check_nothing_left()
 
 
 @pytest.mark.parametrize(
@@ -269,7 +239,7 @@ def test_what_does_not_answer_in_time_is_named(site_of, preload, says):
     failed = site.command(str(site.config))
     assert failed.returncode == 1
     assert f"{says} (start_timeout)" in failed.stderr
-    nothing_left(site)
+    site.check_nothing_left()
 
 
 @pytest.mark.parametrize(
@@ -282,7 +252,7 @@ def test_a_worker_that_ends_while_it_loads_is_named(site_of, code, says):
     failed = site.command(str(site.config))
     assert failed.returncode == 1
     assert says in failed.stderr
-    nothing_left(site)
+    site.check_nothing_left()
 
 
 @pytest.mark.parametrize("preload", [True, False])
@@ -298,9 +268,8 @@ def test_ctrl_c_during_the_start_leaves_nothing(site_of, preload):
     )
     threading.Thread(target=site._read, args=(site.launcher,), daemon=True).start()
     until(lambda: len(site.said("loading")) == (1 if preload else 2), "it is loading, or both are")
-    site.processes()
     assert site.stop(signal.SIGINT) == 0
-    nothing_left(site)
+    site.check_nothing_left()
 
 
 # --- output
@@ -309,6 +278,7 @@ def test_ctrl_c_during_the_start_leaves_nothing(site_of, preload):
 @pytest.mark.parametrize(("preload", "loaders"), [(True, ["app  "]), (False, ["app1 ", "app2 "])])
 def test_lines_have_the_name_of_their_worker_or_app_in_front(site_of, preload, loaders):
     site = site_of({"app": {"target": ECHO, "workers": 2, "preload": preload}}).start()
+    until(lambda: len(site.said("echo is loaded")) == len(loaders), "each import is seen")
     assert sorted(site.said("echo is loaded")) == [f"{loader} | echo is loaded" for loader in loaders]
     site.ask("/?print=%1b[31mred%1b[0m+[bold]", cookie="sticky=app2")
     until(lambda: "app2  | red [bold]" in site.lines, "the line arrives, plain, with its brackets")
@@ -350,12 +320,8 @@ def test_run_dir_is_closed_to_others(site_of):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run workers as somebody else")
 def test_root_runs_nginx_and_workers_as_the_configured_user(site_of):
-    site = site_of({"app": {"target": ECHO, "workers": 2, "python": "/usr/bin/python3"}}, user="nobody")
-    packages = next(path for path in sys.path if path.endswith("site-packages"))
-    site.settings["apps"]["app"]["env"] = {"PYTHONPATH": packages}
-    site.folder.chmod(0o755)
-    site.write()
-    site.start()
+    site = open_site(site_of, user="nobody")
+    site.start(program=[sys.executable, str(copy_project(site.folder / "project"))])
     reply = site.ask()
     assert reply.json["uid"] != 0
     assert not site.said("run as root")
@@ -364,7 +330,46 @@ def test_root_runs_nginx_and_workers_as_the_configured_user(site_of):
     assert stat.S_IMODE(site.run_dir.stat().st_mode) == 0o710
     assert site.ask(method="POST", body=b"x" * 3_000_000).json["size"] == 3_000_000
     assert site.stop() == 0
-    nothing_left(site)
+    site.check_nothing_left()
+
+
+def open_site(site_of, **settings) -> Site:
+    """A site in which every user finds all that workers need."""
+    app = {"target": "app.py", "workers": 2, "python": "/usr/bin/python3", "env": {"PYTHONPATH": "packages"}}
+    site = site_of({"app": app}, **settings)
+    shutil.copy(ECHO, site.folder / "app.py")
+    copy_packages(site.folder / "packages", "uvicorn")
+    site.folder.chmod(0o755)
+    return site
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run workers as somebody else")
+@pytest.mark.parametrize(
+    ("closed", "says"),
+    [
+        ("project", "may not enter {}, and so cannot reach {}/shiny_sticky/worker (the workers' program). Move"),
+        (".", "may not enter {}, and so cannot reach {}/project/shiny_sticky/worker (the workers' program), "),
+        ("app.py", "may not read {}. Allow it: chmod o+r"),
+    ],
+)
+def test_what_the_configured_user_cannot_reach_is_said_before_anything_starts(site_of, closed, says):
+    """A project below /root, which nobody else may enter, for one."""
+    site = open_site(site_of, user="nobody")
+    launcher = copy_project(site.folder / "project")
+    place = (site.folder / closed).resolve()
+    place.chmod(0o700)
+    for check in ([], ["--check"]):
+        failed = site.command(*check, str(site.config), program=[sys.executable, str(launcher)])
+        assert failed.returncode == 1
+        assert failed.stderr.startswith(f"user: nobody {says.replace('{}', str(place))}")
+        assert failed.stderr.count("chmod") == 1, "said once"
+        assert not site.run_dir.exists()
+    place.chmod(0o755)
+    site.start(program=[sys.executable, str(launcher)])
+    place.chmod(0o700)
+    failed = site.command("reload", str(site.config))
+    assert failed.returncode == 1
+    assert f"user: nobody {says.replace('{}', str(place))}" in failed.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it is root that is warned")

@@ -6,30 +6,31 @@ loses is counted, and then it connects again, as Shiny's page does. Page loads a
 
 from __future__ import annotations
 
-import concurrent.futures
 import hashlib
 import os
 import random
+import signal
 import threading
 import time
 from dataclasses import dataclass
 
+from support.load import PageLoads
 from support.real_site import APPS, Site, until
 from support.shiny_session import SessionError, ShinySession, Tally
 
 LIVE_CODE = (APPS / "live_app.py").read_text()
 
 
-def write_version(site: Site, version: int) -> None:
+def write_live_app(site: Site, version: int) -> None:
     """Put a version of the app's code in place."""
     (site.folder / "app.py").write_text(LIVE_CODE.replace("VERSION = 1", f"VERSION = {version}"))
 
 
 def live_site(workers: int = 4, **settings) -> Site:
-    """A site that serves the live app; its code can be changed with write_version."""
+    """A site that serves the live app; its code can be changed with write_live_app."""
     app = {"target": "app.py", "workers": workers, "hang_timeout": 5}
     site = Site({"app": app}, **settings)
-    write_version(site, 1)
+    write_live_app(site, 1)
     return site
 
 
@@ -122,48 +123,39 @@ class Live:
 
     def __init__(self, site: Site, sessions: int = 40, pages: float = 20) -> None:
         self.site = site
-        self.pages = pages
         self.tally = Tally()
         self.stop = threading.Event()
         self.losses: list[Loss] = []
         self.tabs = [Tab(self, number) for number in range(sessions)]
-        self.loaded = 0
+        self.page_loads = PageLoads(
+            site,
+            rate=pages,
+            ending=b"</html>",
+            on_failure=lambda failure: self.lose("", "page", failure.problem),
+        )
         self._lock = threading.Lock()
-        self._clock = threading.Thread(target=self._load_pages, daemon=True)
+
+    @property
+    def loaded(self) -> int:
+        """How many page loads are done."""
+        return self.page_loads.loaded.total()
 
     def lose(self, incarnation: str, kind: str, text: str) -> None:
         with self._lock:
             self.losses.append(Loss(time.monotonic(), incarnation, kind, text))
 
-    def _load_pages(self) -> None:
-        began, number = time.monotonic(), 0
-        with concurrent.futures.ThreadPoolExecutor(64) as browsers:
-            while not self.stop.wait(max(0.0, began + number / self.pages - time.monotonic())):
-                browsers.submit(self._load_page)
-                number += 1
-
-    def _load_page(self) -> None:
-        try:
-            reply = self.site.ask("/")
-            problem = "" if reply.status == 200 and b"</html>" in reply.body else f"status {reply.status}"
-        except OSError as error:
-            problem = repr(error)
-        with self._lock:
-            self.loaded += 1
-        if problem:
-            self.lose("", "page", problem)
-
     def __enter__(self) -> Live:
         for tab in self.tabs:
             tab.start()
-        self._clock.start()
+        self.page_loads.__enter__()
         until(lambda: all(tab.ready.is_set() for tab in self.tabs), "all sessions are in use", 120)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop.set()
-        for thread in (*self.tabs, self._clock):
-            thread.join(60)
+        self.page_loads.__exit__()
+        for tab in self.tabs:
+            tab.join(60)
 
     def go_on(self, seconds: float) -> None:
         """Keep the load up for a while; what went wrong a moment before shows then."""
@@ -182,117 +174,119 @@ class Live:
         )
 
 
-# --- faults: each does its worst to a site under load, and returns the incarnations whose sessions it may cost
+# --- faults: each does its worst to a site under load, and says what that may cost
 
 
-def incarnation(site: Site, worker: str) -> str:
-    return (site.run_dir / f"{worker}.sock").readlink().stem
+@dataclass(frozen=True)
+class Fault:
+    """What a fault may cost.
+
+    Attributes:
+        sessions_of: the incarnations whose sessions may be lost.
+        refuses: whether nobody listens for a moment, so that any session or page load may be lost.
+    """
+
+    sessions_of: frozenset[str] = frozenset()
+    refuses: bool = False
+
+    def may_cost(self, loss: Loss) -> bool:
+        return self.refuses or (loss.kind == "session" and loss.incarnation in self.sessions_of)
 
 
-def workers(site: Site) -> list[str]:
-    return [f"app{number}" for number in range(1, site.settings["apps"]["app"]["workers"] + 1)]
-
-
-def deploy(live: Live, times: int = 3) -> set[str]:
+def deploy(live: Live, times: int = 3) -> Fault:
     """New code, several times in a row."""
     site = live.site
     for _ in range(times):
         version = max(tab.version for tab in live.tabs) + 1
-        before = {worker: incarnation(site, worker) for worker in workers(site)}
-        write_version(site, version)
-        done = site.command("reload", str(site.config))
-        assert done.returncode == 0, done.stderr
-        assert all(incarnation(site, worker) != old for worker, old in before.items())
-        for worker in workers(site):
+        before = {worker: site.incarnation(worker) for worker in site.workers()}
+        write_live_app(site, version)
+        site.reload()
+        assert all(site.incarnation(worker) != old for worker, old in before.items())
+        for worker in site.workers():
             with ShinySession(site.port, cookies={"sticky": worker}, outputs=("answer",), inputs={"n": 1}) as new:
                 # From the moment that the deploy is done: no old connection leads to old code.
                 assert f"version {version} " in new.output("answer"), "a new session is on old code"
-    return set()
+    return Fault()
 
 
-def broken_deploy(live: Live) -> set[str]:
+def broken_deploy(live: Live) -> Fault:
     """Code that does not import."""
     site = live.site
-    before = {worker: incarnation(site, worker) for worker in workers(site)}
+    before = {worker: site.incarnation(worker) for worker in site.workers()}
     code = (site.folder / "app.py").read_text()
     (site.folder / "app.py").write_text("import numpie\n")
     failed = site.command("reload", str(site.config))
     (site.folder / "app.py").write_text(code)
     assert failed.returncode == 1
     assert "No module named 'numpie'" in failed.stderr
-    assert {worker: incarnation(site, worker) for worker in workers(site)} == before
-    return set()
+    assert {worker: site.incarnation(worker) for worker in site.workers()} == before
+    return Fault()
 
 
-def kill_workers(live: Live) -> set[str]:
+def kill_workers(live: Live) -> Fault:
     """kill -9 of each worker in turn."""
     site = live.site
     killed = set()
-    for worker in workers(site):
-        killed.add(incarnation(site, worker))
+    for worker in site.workers():
+        killed.add(site.incarnation(worker))
         site.back(worker, site.kill(worker))
-    return killed
+    return Fault(frozenset(killed))
 
 
-def stop_worker(live: Live) -> set[str]:
+def stop_worker(live: Live) -> Fault:
     """A worker that hangs (kill -STOP)."""
     site = live.site
     worker = live.tabs[0].session.incarnation.split(".")[0]
-    stopped, pid = incarnation(site, worker), site.pid(worker)
-    os.kill(pid, 19)
+    stopped, pid = site.incarnation(worker), site.pid(worker)
+    os.kill(pid, signal.SIGSTOP)
     site.back(worker, pid)
-    return {stopped}
+    return Fault(frozenset({stopped}))
 
 
-def kill_nginx(live: Live) -> set[str]:
+def kill_nginx(live: Live) -> Fault:
     """kill -9 of nginx's master."""
     site = live.site
     pid = site.nginx_pid()
-    site.processes()
-    os.kill(pid, 9)
+    os.kill(pid, signal.SIGKILL)
     until(lambda: site.nginx_pid() not in (0, pid), "nginx is back")
-    for worker in workers(site):
+    for worker in site.workers():
         until(lambda worker=worker: site.ask(cookie=f"sticky={worker}").status == 200, "nginx serves")
         assert site.ask(cookie=f"sticky={worker}").set_cookies == [], "the cookies mean what they meant"
-    return {"any"}  # a connection at the wrong moment is refused
+    return Fault(refuses=True)
 
 
-def reload_nginx(live: Live) -> set[str]:
+def reload_nginx(live: Live) -> Fault:
     """nginx -s reload."""
-    os.kill(live.site.nginx_pid(), 1)
-    return set()
+    os.kill(live.site.nginx_pid(), signal.SIGHUP)
+    return Fault()
 
 
-def kill_launcher(live: Live) -> set[str]:
+def kill_launcher(live: Live) -> Fault:
     """kill -9 of the launcher, and a new one."""
     site = live.site
-    site.launcher.kill()
-    site.launcher.wait()
+    site.kill_launcher()
     live.go_on(2)
     site.start()
-    return set()
+    return Fault()
 
 
-def resize(live: Live) -> set[str]:
+def resize(live: Live) -> Fault:
     """Workers 4 to 6 to 2 and back to 4, by reload."""
     site = live.site
     for number in (6, 2, 4):
         site.settings["apps"]["app"]["workers"] = number
         site.write()
-        done = site.command("reload", str(site.config))
-        assert done.returncode == 0, done.stderr
+        site.reload()
         if number == 2:
             until(
                 lambda: site.ask(cookie="sticky=app5").assigned in ("app1", "app2"), "a removed name is re-assigned"
             )
-    return set()
+    return Fault()
 
 
 FAULTS = [deploy, broken_deploy, kill_workers, stop_worker, kill_nginx, reload_nginx, kill_launcher, resize]
 
 
-def judge(live: Live, may_cost: set[str]) -> list[Loss]:
+def judge(live: Live, fault: Fault) -> list[Loss]:
     """What was lost that should not have been."""
-    if "any" in may_cost:
-        return []
-    return [loss for loss in live.losses if loss.kind == "page" or loss.incarnation not in may_cost]
+    return [loss for loss in live.losses if not fault.may_cost(loss)]

@@ -25,6 +25,10 @@ import yaml
 TESTS = Path(__file__).resolve().parent.parent
 ROOT = TESTS.parent
 APPS = TESTS / "apps"
+LAUNCHER = [sys.executable, str(ROOT / "launcher.py")]
+# Seconds for what is waited for. It is there in an instant, but on a busy machine; promised times have their own.
+PATIENCE = 60
+
 # Another nginx to test with: TEST_NGINX=/opt/nginx-1.30/sbin/nginx make test. (The name NGINX means something to
 # nginx itself: sockets that it inherits.)
 NGINX = os.environ.get("TEST_NGINX", "nginx")
@@ -40,7 +44,7 @@ def free_port() -> int:
             return port
 
 
-def until(condition, what: str, timeout: float = 20):
+def until(condition, what: str, timeout: float = PATIENCE):
     """Ask again and again until something is true; give what it returned."""
     deadline = time.monotonic() + timeout
     while not (result := condition()):
@@ -119,24 +123,23 @@ class Site:
 
     # --- the launcher
 
-    def command(self, *arguments: str, **options) -> subprocess.CompletedProcess:
+    def command(self, *arguments: str, program: list[str] | None = None) -> subprocess.CompletedProcess:
         """Run the launcher to its end."""
         return subprocess.run(
-            [sys.executable, str(ROOT / "launcher.py"), *arguments],
+            [*(program or LAUNCHER), *arguments],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
             timeout=60,
             cwd=self.folder,
             env=self.env,
-            **options,
         )
 
     def start(self, *arguments: str, program: list[str] | None = None) -> Site:
         """Start the launcher, and wait until it serves."""
         self.lines = []
         self.launcher = subprocess.Popen(
-            [*(program or [sys.executable, str(ROOT / "launcher.py")]), *arguments, str(self.config)],
+            [*(program or LAUNCHER), *arguments, str(self.config)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -147,19 +150,22 @@ class Site:
         threading.Thread(target=self._read, args=(self.launcher,), daemon=True).start()
         until(lambda: self.said(r" is at http://") or self.launcher.poll() is not None, "start", 60)
         assert self.launcher.poll() is None, "\n".join(self.lines)
+        expected = sum(len(self.workers(app)) for app in self.settings["apps"])
         # The table of workers is the last that is printed at a start.
-        until(lambda: self.said(r"^worker +pid +socket") and len(self.table()) >= self.expected(), "table")
+        until(lambda: self.said(r"^worker +pid +socket") and len(self.table()) >= expected, "table")
+        self.remember_processes()
         return self
 
     def _read(self, launcher: subprocess.Popen) -> None:
         for line in launcher.stdout:
             self.lines.append(line.rstrip("\n"))
 
-    def expected(self) -> int:
-        return sum(app.get("workers", 4) for app in self.settings["apps"].values())
-
     def said(self, pattern: str) -> list[str]:
         return [line for line in self.lines if re.search(pattern, line)]
+
+    def says(self, pattern: str) -> list[str]:
+        """Wait for lines of the launcher's; what it prints takes its own way, and comes a moment after the fact."""
+        return until(lambda: self.said(pattern), f"the launcher says {pattern}")
 
     def table(self) -> dict[str, int]:
         """The printed table: worker to pid."""
@@ -167,15 +173,80 @@ class Site:
         return {match[1]: int(match[2]) for match in found if match}
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
+        """Stop the launcher; gives its exit code."""
+        self.remember_processes()
         self.launcher.send_signal(number)
         return self.launcher.wait(timeout)
 
+    def reload(self) -> subprocess.CompletedProcess:
+        """Deploy, and see that it went well."""
+        done = self.command("reload", str(self.config))
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def restart(self, worker: str) -> subprocess.CompletedProcess:
+        """Replace a worker by hand, and see that it went well."""
+        done = self.command("restart", worker, str(self.config))
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def kill_launcher(self) -> None:
+        """Kill the launcher; nginx and the workers are left to themselves."""
+        self.launcher.kill()
+        self.launcher.wait()
+
+    # --- what the launcher says of its workers, asked for over its control socket
+
+    def status(self) -> dict:
+        """What ``launcher.py status --json`` prints, without the time that a new Python takes."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(str(self.run_dir / "control.sock"))
+            connection.sendall(b"GET /status HTTP/1.0\r\nHost: launcher\r\n\r\n")
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            assert response.status == 200
+            return json.loads(response.read())
+
+    def states(self) -> dict[str, list[str]]:
+        """The state of each process of each worker."""
+        workers = self.status()["workers"]
+        return {worker["name"]: [one["state"] for one in worker["incarnations"]] for worker in workers}
+
+    def sessions(self, worker: str) -> int:
+        """How many sessions the process that serves for a worker has open."""
+        (found,) = [each for each in self.status()["workers"] if each["name"] == worker]
+        return found["incarnations"][0]["sessions"]
+
+    def parents(self) -> list[int]:
+        """The processes that workers are forked off."""
+        return [parent["pid"] for parent in self.status()["parents"]]
+
     # --- processes
+
+    def workers(self, app: str = "app") -> list[str]:
+        """The names of an app's workers."""
+        return [f"{app}{number}" for number in range(1, self.settings["apps"][app].get("workers", 4) + 1)]
+
+    def incarnation(self, worker: str) -> str:
+        """The name of the process that the worker's socket leads to."""
+        return (self.run_dir / f"{worker}.sock").readlink().stem
+
+    def incarnations(self) -> dict[str, int]:
+        """The processes that run for workers, those that drain among them: name to pid."""
+        found = {}
+        for file in self.run_dir.glob("*.*.pid"):
+            with contextlib.suppress(FileNotFoundError, ValueError):  # it has just ended, or just begun
+                found[file.stem] = int(file.read_text())
+        return found
+
+    def sockets(self) -> list[str]:
+        """The names of the workers' sockets, and of the links to them."""
+        return sorted(file.name for file in self.run_dir.glob("*.sock") if file.name != "control.sock")
 
     def pid(self, worker: str) -> int:
         """The process that the worker's socket leads to."""
-        link = (self.run_dir / f"{worker}.sock").readlink()
-        return int((self.run_dir / f"{link.stem}.pid").read_text())
+        return int((self.run_dir / f"{self.incarnation(worker)}.pid").read_text())
 
     def kill(self, worker: str) -> int:
         """Kill a worker's process; gives the pid that it had. It is dead, not just told, when this returns."""
@@ -196,22 +267,51 @@ class Site:
 
         return until(new, f"{worker} is back")
 
+    def busy(self, worker: str) -> bool:
+        """Whether nginx holds a connection to the worker, beside the socket that it listens on."""
+        links = psutil.Process(self.pid(worker)).net_connections("unix")
+        return sum(f"{worker}." in str(link.laddr) for link in links) > 1
+
     def nginx_pid(self) -> int:
         with contextlib.suppress(OSError, ValueError):
             return int((self.run_dir / "nginx.pid").read_text())
         return 0
 
+    def remember_processes(self) -> None:
+        """Note which processes are nginx's: without their master nothing else tells that they are this site's.
+
+        `start` and `stop` do.
+        """
+        if self.nginx_pid():
+            self.groups.add(self.nginx_pid())
+
     def processes(self) -> list[psutil.Process]:
         """Everything that runs for this site: launcher, workers, nginx."""
         found = []
-        if self.nginx_pid():
-            self.groups.add(self.nginx_pid())
+        self.remember_processes()
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, ProcessLookupError):
                 mine = str(self.folder) in " ".join([*process.cmdline(), process.environ().get("SITE", "")])
                 if (mine or os.getpgid(process.pid) in self.groups) and running(process.pid):
                     found.append(process)
         return [process for process in found if process.pid != os.getpid()]
+
+    def kill_everything(self) -> None:
+        """Kill all processes, and wait until they are gone."""
+
+        def gone() -> bool:
+            left = self.processes()
+            for process in left:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            return not left
+
+        until(gone, "all are dead")
+
+    def check_nothing_left(self) -> None:
+        """See that no process, socket or pid file is left, as must be when the launcher has ended."""
+        assert self.processes() == []
+        assert [file.name for file in self.run_dir.iterdir() if file.suffix in (".sock", ".pid", ".link")] == []
 
     def __enter__(self) -> Site:
         return self
@@ -222,9 +322,7 @@ class Site:
             self.launcher.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.launcher.wait(15)
-        for process in self.processes():
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        self.kill_everything()
         if self.launcher is not None:
             self.launcher.kill()
             self.launcher.wait()

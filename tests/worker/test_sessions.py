@@ -26,10 +26,6 @@ OUTPUTS = ("worker", "incarnation", "pid", "session", "upload_report", "download
 ENDED = b"This session has ended. Please reload the page.\n"
 
 
-def incarnation_of(site: Site, worker: str) -> str:
-    return (site.run_dir / f"{worker}.sock").readlink().stem
-
-
 def session_of(site: Site, **options) -> ShinySession:
     """A session of the demo."""
     path = site.settings["apps"]["app"].get("path", "/")
@@ -99,7 +95,7 @@ def check_everything(session: ShinySession) -> None:
 def test_the_browser_is_told_an_id_that_names_the_process(demo):
     with session_of(demo, cookies={"sticky": "app2"}) as session:
         assert re.fullmatch(r"app2\.[a-z0-9]{4}-[0-9a-f]{64}", session.id)
-        assert session.incarnation == session.output("incarnation") == incarnation_of(demo, "app2")
+        assert session.incarnation == session.output("incarnation") == demo.incarnation("app2")
         session.until(lambda: session.custom.get("sticky-test"), "the route is known")
         session.output("download")
         session.call("uploadInit", [{"name": "x", "size": 1, "type": ""}])
@@ -173,7 +169,7 @@ def test_a_session_ends_with_its_process_and_its_urls_say_so(site_of):
         assert cookies == {"sticky": "app2"}
         session.connect()
         assert session.output("worker") == "app2"
-        assert session.incarnation == incarnation_of(site, "app2")
+        assert session.incarnation == site.incarnation("app2")
         check_everything(session)
 
 
@@ -200,7 +196,7 @@ def test_a_run_dir_with_a_space_in_its_name_will_do(site_of):
 @pytest.mark.parametrize("cookie", [None, "sticky=app1", "sticky=app3", "sticky=bogus"])
 @pytest.mark.parametrize("status", [200, 204, 302, 404, 500, 502, 503])
 def test_a_session_url_leads_to_its_process_and_sets_no_cookie_whatever_the_status(echo, cookie, status):
-    name = incarnation_of(echo, "app2")
+    name = echo.incarnation("app2")
     reply = echo.ask(f"/session/{name}-abc/x?status={status}", cookie=cookie)
     assert (reply.status, reply.set_cookies) == (status, [])
     if status == 200:
@@ -208,7 +204,7 @@ def test_a_session_url_leads_to_its_process_and_sets_no_cookie_whatever_the_stat
 
 
 def test_a_session_url_arrives_byte_for_byte_but_for_its_tag(echo):
-    name = incarnation_of(echo, "app4")
+    name = echo.incarnation("app4")
     for method in ("GET", "POST", "PUT", "DELETE"):
         seen = echo.ask(f"/session/{name}-abc/a%2Fb/%20//c%C3%A9?x=%2F&y=a+b", method=method, body=b"12345").json
         assert (seen["incarnation"], seen["method"], seen["size"]) == (name, method, 5)
@@ -217,7 +213,7 @@ def test_a_session_url_arrives_byte_for_byte_but_for_its_tag(echo):
 
 
 def test_a_session_url_is_forwarded_as_any_other(echo):
-    name = incarnation_of(echo, "app3")
+    name = echo.incarnation("app3")
     claims = dict.fromkeys(IDENTITY_HEADERS, '{"user": "boss"}')
     claims |= {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Other": "passes"}
     session, page = (
@@ -231,7 +227,7 @@ def test_a_session_url_is_forwarded_as_any_other(echo):
 
 def test_an_upload_to_a_session_url_has_the_limit_of_its_app(site_of):
     site = site_of({"app": {"target": ECHO, "workers": 1, "max_upload": "3MB"}}).start()
-    url = f"/session/{incarnation_of(site, 'app1')}-x/upload/y"
+    url = f"/session/{site.incarnation('app1')}-x/upload/y"
     body = os.urandom(3_000_000)
     seen = site.ask(url, method="POST", body=body).json
     assert (seen["size"], seen["sha256"]) == (3_000_000, hashlib.sha256(body).hexdigest())
@@ -243,7 +239,7 @@ def test_an_upload_to_a_session_url_has_the_limit_of_its_app(site_of):
 
 
 def test_a_websocket_below_a_session_url_leads_to_its_process(echo):
-    name = incarnation_of(echo, "app2")
+    name = echo.incarnation("app2")
     connection = echo.websocket(f"/session/{name}-x/ws", cookie="sticky=app1")
     assert json.loads(connection.recv())["incarnation"] == name
     assert "set-cookie" not in connection.getheaders()
@@ -268,7 +264,7 @@ def test_the_url_of_a_process_that_is_gone_is_answered_by_nobody_else(echo, name
 def test_a_process_that_goes_away_in_the_middle_is_replaced_by_nobody(site_of, tmp_path, method):
     notes = tmp_path / "notes"
     site = site_of({"app": {"target": ECHO, "workers": 2, "env": {"NOTES": str(notes)}}}).start()
-    url = f"/session/{incarnation_of(site, 'app2')}-x/y?note=begun&die=1"
+    url = f"/session/{site.incarnation('app2')}-x/y?note=begun&die=1"
     reply = site.ask(url, cookie="sticky=app2", method=method, body=b"1")
     assert (reply.status, reply.body, reply.set_cookies) == (410, ENDED, [])
     assert notes.read_text().splitlines() == [f"{method} begun app2"]
@@ -331,7 +327,7 @@ def test_a_process_that_goes_away_in_the_middle_is_replaced_by_nobody(site_of, t
     ],
 )
 def test_what_is_no_name_of_a_process_is_routed_by_the_cookie(echo, url):
-    name = incarnation_of(echo, "app2")
+    name = echo.incarnation("app2")
     url = url.replace("{name}", name).replace("{NAME}", name.upper()).replace("{worker}", "app2")
     raw = url.encode().replace(b" ", b"%20")
     request = b"GET " + raw + b" HTTP/1.0\r\nHost: here\r\nCookie: sticky=app1\r\n\r\n"
@@ -356,15 +352,15 @@ def test_one_apps_sessions_are_nothing_to_another(site_of):
         "other": {"target": ECHO, "workers": 2, "path": "/foo/", "env": {"GREETING": "second"}},
     }
     site = site_of(apps).start()
-    app, other = incarnation_of(site, "app2"), incarnation_of(site, "other2")
+    app, other = site.incarnation("app2"), site.incarnation("other2")
     cookie = "sticky=app1; sticky_other=other1"
     for url, who in (
         (f"/session/{app}-x/", app),
         (f"/foo/session/{other}-x/", other),
-        (f"/session/{other}-x/", incarnation_of(site, "app1")),
-        (f"/foo/session/{app}-x/", incarnation_of(site, "other1")),
-        ("/foo/session/app9.k3f9-x/", incarnation_of(site, "other1")),
-        ("/session/other9.k3f9-x/", incarnation_of(site, "app1")),
+        (f"/session/{other}-x/", site.incarnation("app1")),
+        (f"/foo/session/{app}-x/", site.incarnation("other1")),
+        ("/foo/session/app9.k3f9-x/", site.incarnation("other1")),
+        ("/session/other9.k3f9-x/", site.incarnation("app1")),
     ):
         reply = site.ask(url, cookie=cookie)
         assert (reply.status, reply.set_cookies) == (200, [])
@@ -381,7 +377,7 @@ def test_an_app_named_like_anothers_worker_keeps_its_sessions_to_itself(site_of)
         "app1": {"target": ECHO, "workers": 2, "path": "/foo/"},
     }
     site = site_of(apps).start()
-    app, other = incarnation_of(site, "app1"), incarnation_of(site, "app12")
+    app, other = site.incarnation("app1"), site.incarnation("app12")
     cookie = "sticky=app2; sticky_app1=app11"
     for url, who in (
         (f"/session/{app}-x/", "app1"),
@@ -438,7 +434,7 @@ def parrot():
 
 
 def test_after_shinys_first_message_text_is_tagged_and_bytes_are_not(parrot):
-    tag = incarnation_of(parrot, "app1") + "-"
+    tag = parrot.incarnation("app1") + "-"
     connection = parrot.websocket("/")
 
     def said(message):

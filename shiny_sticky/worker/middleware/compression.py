@@ -119,8 +119,7 @@ class CompressedFiles:
                 stream.truncate(0)  # what a worker that was killed has left
                 stream.write(compress(data))
                 stream.flush()
-                taken = sum(entry.stat().st_size for entry in os.scandir(self._folder))
-                if taken > self._room:
+                if self._taken() > self._room:
                     part.unlink()
                     self._full = True
                     return
@@ -129,3 +128,11 @@ class CompressedFiles:
             self._full = True
         finally:
             self._begun.discard(name)
+
+    def _taken(self) -> int:
+        """The bytes of all files in the folder."""
+        taken = 0
+        for entry in os.scandir(self._folder):
+            with contextlib.suppress(FileNotFoundError):  # another worker has just renamed it
+                taken += entry.stat().st_size
+        return taken

@@ -1,0 +1,43 @@
+"""The project and Python packages in a folder that every user may enter, wherever the checkout is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+from pathlib import Path
+
+from support.real_site import ROOT
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy what serves.
+
+    Args:
+        folder: where to; it is made.
+
+    Returns:
+        The copy's launcher.py.
+    """
+    for name in ("shiny_sticky", "njs", "conf"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return Path(shutil.copy(ROOT / "launcher.py", folder))
+
+
+def copy_packages(folder: Path, *names: str) -> None:
+    """Copy installed distributions, and what they require without extras.
+
+    Args:
+        folder: where to, to be named in PYTHONPATH.
+        names: of the distributions.
+    """
+    wanted, done = list(names), set()
+    while wanted:
+        distribution = importlib.metadata.distribution(wanted.pop())
+        done.add(distribution.name)
+        for file in distribution.files or []:
+            if ".." not in file.parts and file.suffix != ".pyc":
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file.locate(), folder / file)
+        plain = [line for line in distribution.requires or [] if ";" not in line]
+        wanted += {re.split(r"[^\w.-]", line)[0] for line in plain} - done
