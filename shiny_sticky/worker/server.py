@@ -22,6 +22,9 @@ KEEP_ALIVE_SECONDS = 75
 
 BEAT_SECONDS = 1
 
+# The first version of uvloop that does.
+WRITES_AT_ONCE = (0, 23)
+
 
 class Server(uvicorn.Server):
     """A uvicorn server that tells the launcher how it is, and drains at SIGUSR2.
@@ -72,9 +75,23 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+def event_loop() -> str:
+    """The event loop to serve with, by uvicorn's name: one that writes at once.
+
+    uvloop before 0.23 keeps what is written until the next step of the loop. That comes after a computation, and so
+    would what an app shows of its progress.
+    """
+    try:
+        import uvloop
+    except ImportError:  # in an interpreter of the app's own, which needs none
+        return "asyncio"
+    major, minor = uvloop.__version__.split(".")[:2]  # type: ignore[attr-defined]
+    return "uvloop" if (int(major), int(minor)) >= WRITES_AT_ONCE else "asyncio"
+
+
 def load_server() -> None:
     """Import all that uvicorn serves with, as it would itself; no event loop is made."""
-    config = uvicorn.Config(render_page, log_config=None)
+    config = uvicorn.Config(render_page, log_config=None, loop=event_loop())
     config.load()
     if hasattr(config, "get_loop_factory"):  # an older uvicorn does without this saving
         config.get_loop_factory()
@@ -92,6 +109,7 @@ def serve(tracker: ConnectionTracker, channel: ControlChannel, options: WorkerOp
     listener = socket.socket(fileno=options.descriptors.listen)
     config = uvicorn.Config(
         tracker,
+        loop=event_loop(),
         log_level="warning",
         access_log=False,  # nginx writes one
         server_header=False,

@@ -1,4 +1,4 @@
-"""How a worker's answers are written to nginx."""
+"""How a worker writes to nginx, and how it closes connections."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from typing import Any
 
 from .draining import ConnectionTracker
 
+# Seconds that nginx gets to close a websocket's connection, after the worker has.
+LINGER_SECONDS = 2
+
 
 class CorkedTransport:
-    """A transport that gathers what is written in one step of the event loop, and sends it in one piece.
+    """A transport that gathers what is written, until it is told to send it or the event loop's next step.
 
     Uvicorn writes a response's head and body one after the other. A worker killed in between would leave nginx
     with a head and no body: too late to ask another worker for the page. It also saves a system call.
@@ -31,28 +34,135 @@ class CorkedTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send bytes, together with what else is written in this step."""
+        """Send bytes, together with what else is written before :meth:`flush`."""
         if not self._pending:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._pending.append(data)
         self._size += len(data)
         if self._size > self.LARGEST:
-            self._flush()
+            self.flush()
 
-    def close(self) -> None:
-        """Close the connection once everything is sent."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what was gathered, unless the connection was closed or reset meanwhile."""
         if self._pending:
             data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
             self._pending, self._size = [], 0
+            if not self._transport.is_closing():
+                self._transport.write(data)
+
+    def close(self) -> None:
+        """Close the connection once everything is sent."""
+        self.flush()
+        self._transport.close()
+
+    def uncork(self) -> Any:
+        """The real transport, for all that is written from here on."""
+        self.flush()
+        return self._transport
+
+    def flushing(self, app: Any) -> Any:
+        """An ASGI app that sends a body piece by piece: each has left when `send` returns, the first with the head.
+
+        Args:
+            app: the ASGI app.
+        """
+
+        async def flushing_app(scope: Any, receive: Any, send: Any) -> None:
+            async def send_flushing(message: Any) -> None:
+                await send(message)
+                if message["type"] != "http.response.start":
+                    self.flush()
+
+            await app(scope, receive, send_flushing)
+
+        return flushing_app
+
+
+class LingeringTransport:
+    """A transport that closes as nginx does: it says that nothing more comes, and reads on until the peer closes.
+
+    Closing at once would leave unread what the browser sends in that moment, such as its answer to a close frame.
+    The system resets a connection for that, and nginx logs an error, or loses the close frame.
+
+    Args:
+        transport: the real one; all but closing goes straight to it.
+        loop: the event loop.
+    """
+
+    def __init__(self, transport: Any, loop: Any) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._rest: _Rest | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, at once as far as the system takes them; none after the end."""
+        if not self.is_closing():
             self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._rest is not None or bool(self._transport.is_closing())
+
+    def set_protocol(self, protocol: Any) -> None:
+        """Let a protocol have what is read; once this is closing, nothing but its end."""
+        if self._rest is None:
+            self._transport.set_protocol(protocol)
+        else:
+            self._rest.protocol = protocol
+
+    def close(self) -> None:
+        """Say that nothing more comes, and close when the peer has, or after a while."""
+        if self.is_closing():
+            return
+        self._rest = _Rest(self._transport.get_protocol())
+        self._transport.set_protocol(self._rest)
+        self._transport.resume_reading()
+        self._rest.timer = self._loop.call_later(LINGER_SECONDS, self._transport.close)
+        try:
+            self._transport.write_eof()
+        except OSError:  # the peer has gone already
+            self._transport.close()
+
+
+class _Rest:
+    """The protocol of what still comes on a connection that was closed here: it is read, and ignored.
+
+    Attributes:
+        protocol: the one before, which is told of the end.
+        timer: what ends the wait for it.
+    """
+
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
+        self.timer: Any = None
+
+    def data_received(self, data: bytes) -> None:
+        """Ignore it."""
+
+    def eof_received(self) -> None:
+        """Let the connection be closed."""
+
+    def pause_writing(self) -> None:
+        """Pass it on: a close frame may still wait for its turn."""
+        self.protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self.protocol.resume_writing()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Pass it on; the wait is over."""
+        self.timer.cancel()
+        self.protocol.connection_lost(error)
 
 
 def behind_nginx(protocol: Any, tracker: ConnectionTracker) -> Any:
-    """A uvicorn HTTP protocol class that writes through :class:`CorkedTransport`, and refuses surplus sessions.
+    """A uvicorn HTTP protocol class with the transports above, which refuses surplus sessions.
+
+    Responses are corked. Websockets are not, so a computation's messages leave while it goes on.
 
     nginx hands a websocket's handshake to the next worker when this one closes the connection without an answer. No
     status could say the same: the app may use any of them itself.
@@ -63,13 +173,19 @@ def behind_nginx(protocol: Any, tracker: ConnectionTracker) -> Any:
     """
 
     class BehindNginx(protocol):  # type: ignore[misc]
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(CorkedTransport(transport, self.loop))
+        app: Any
+        transport: Any
 
-        def handle_websocket_upgrade(self) -> None:
+        def connection_made(self, transport: Any) -> None:
+            corked = CorkedTransport(transport, self.loop)
+            self.app = corked.flushing(self.app)
+            super().connection_made(corked)
+
+        def handle_websocket_upgrade(self, *event: Any) -> None:  # h11's comes with the request
             if tracker.full:
                 self.transport.close()
             else:
-                super().handle_websocket_upgrade()
+                self.transport = LingeringTransport(self.transport.uncork(), self.loop)
+                super().handle_websocket_upgrade(*event)
 
     return BehindNginx

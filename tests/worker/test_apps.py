@@ -2,12 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from support.interpreter import interpreter
 from support.real_site import APPS, ECHO, Site
 
 
@@ -99,14 +98,8 @@ def test_the_environment_of_an_app_is_its_own(site_of):
 
 def test_an_app_in_a_virtual_environment_of_its_own(site_of):
     """It needs shiny and uvicorn only: neither pydantic, jinja2, psutil nor this project."""
-    packages = next(path for path in sys.path if path.endswith("site-packages"))
     site = site_of({"app": {"target": str(APPS / "core_app.py"), "workers": 1, "python": "venv"}})
-    venv = site.folder / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     # Its packages are those of this environment, but for what the launcher alone needs.
-    inside = next((venv / "lib").glob("python*/site-packages"))
-    (inside / "own.pth").write_text(packages + "\n")
-    for module in ("jinja2", "psutil", "shiny_sticky", "rich", "yaml"):
-        (inside / f"{module}.py").write_text(f"raise ImportError('{module} is not in this environment')\n")
+    interpreter(site.folder / "venv", missing=("jinja2", "psutil", "shiny_sticky", "rich", "yaml"))
     site.start()
     assert session(site) == {"who": "core"}
