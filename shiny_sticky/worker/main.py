@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Any
 
+from . import shutdown_callbacks
 from .control_channel import ControlChannel
 from .fork_server import ForkServer
 from .loading import LoadError, load, readable_traceback
@@ -47,14 +48,17 @@ def run_fork_server(options: WorkerOptions) -> int:
     app = _load(options.target, channel)
     if app is None:
         return LOAD_FAILED
+    shutdown_callbacks.take()
     if reason := server.fork_blocker():
         channel.tell(Unforkable(reason))
+        shutdown_callbacks.run()
         server.exit_without_forking()
     from .server import load_server
 
     load_server()
     forked = server.run()
     if forked is None:
+        shutdown_callbacks.run()
         return 0
     # From here on this is a fork, and does as if it had been spawned.
     channel = ControlChannel(_own_descriptors(forked))
