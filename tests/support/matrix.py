@@ -178,8 +178,8 @@ class Play:
             self.tab.leave()
             return Observed(end.value, self._complaints())
         except Exception as error:
-            for complaint in self._complaints():
-                error.add_note(complaint)
+            for line in (*self._complaints(), "The server has printed:", *self.tab.printed[-20:]):
+                error.add_note(line)
             raise
         raise AssertionError("a scenario yields once, and then returns what it has observed")
 

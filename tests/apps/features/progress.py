@@ -9,11 +9,11 @@ STEPS = 8
 SECONDS = 0.2  # a step takes
 
 app_ui = ui.page_fluid(
-    ui.output_text_verbatim("at_first"),
+    ui.output_code("at_first"),
     ui.input_action_button("sync", "Compute"),
-    ui.output_text_verbatim("computed"),
+    ui.output_code("computed"),
     ui.input_action_button("awaiting", "Compute and await"),
-    ui.output_text_verbatim("awaited"),
+    ui.output_code("awaited"),
 )
 
 
