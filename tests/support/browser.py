@@ -67,6 +67,7 @@ class Visitor:
 
     def __init__(self, browser: Browser | BrowserContext) -> None:
         self.complaints: list[str] = []
+        self._browser = browser
         self.context = browser.new_context() if isinstance(browser, Browser) else browser
         self.context.set_default_timeout(PATIENCE)
         self.context.on("console", self._note)
@@ -77,9 +78,20 @@ class Visitor:
         if message.type in ("error", "warning", "assert") and not deprecated:
             self.complaints.append(f"{message.type}: {message.text} ({message.location['url']})")
 
-    def open(self, url: str) -> Page:
-        """Open a page in a new tab; the head of its answer has come when this returns, the rest is on its way."""
+    def other(self) -> Visitor:
+        """Somebody else with a browser of the same program. Where that has one visitor only, it is the same one."""
+        return Visitor(self._browser) if isinstance(self._browser, Browser) else self
+
+    def open(self, url: str, script: str = "") -> Page:
+        """Open a page in a new tab; the head of its answer has come when this returns, the rest is on its way.
+
+        Args:
+            url: of the page.
+            script: JavaScript that is run before the page's own.
+        """
         page = self.context.new_page()
+        if script:
+            page.add_init_script(script)
         response = page.goto(url, wait_until="commit")
         assert response.status == 200, f"{url}: {response.status}"
         return page

@@ -123,19 +123,21 @@ class Site:
 
     # --- the launcher
 
-    def command(self, *arguments: str, program: list[str] | None = None) -> subprocess.CompletedProcess:
+    def command(
+        self, *arguments: str, program: list[str] | None = None, timeout: float = 60
+    ) -> subprocess.CompletedProcess:
         """Run the launcher to its end."""
         return subprocess.run(
             [*(program or LAUNCHER), *arguments],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=60,
+            timeout=timeout,
             cwd=self.folder,
             env=self.env,
         )
 
-    def start(self, *arguments: str, program: list[str] | None = None) -> Site:
+    def start(self, *arguments: str, program: list[str] | None = None, timeout: float = 60) -> Site:
         """Start the launcher, and wait until it serves."""
         self.lines = []
         self.launcher = subprocess.Popen(
@@ -148,7 +150,7 @@ class Site:
             env=self.env,
         )
         threading.Thread(target=self._read, args=(self.launcher,), daemon=True).start()
-        until(lambda: self.said(r" is at http://") or self.launcher.poll() is not None, "start", 60)
+        until(lambda: self.said(r" is at http://") or self.launcher.poll() is not None, "start", timeout)
         assert self.launcher.poll() is None, "\n".join(self.lines)
         expected = sum(len(self.workers(app)) for app in self.settings["apps"])
         # The table of workers is the last that is printed at a start.

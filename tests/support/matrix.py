@@ -1,0 +1,334 @@
+"""What Shiny has, used in a browser in four ways: each must show the same as the first, which is `shiny run`.
+
+A scenario is a generator: it drives one tab, yields once in its middle, and returns what it observed as plain data:
+
+    @as_under_shiny_run("counter.py")
+    def test_a_counter_counts(tab):
+        page = tab.open()
+        page.locator("#more").click()
+        yield
+        page.locator("#more").click()
+        return page.locator("#count").inner_text()
+
+That makes four tests, one a way. At the `yield`, the way `deploy` replaces every process of the site, with the tab
+open and its session alive. One deploy does for all scenarios of a file: each is played to its middle before.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page
+
+from support.browser import PATIENCE, Visitor, without_cookies
+from support.real_site import APPS, Site, until
+from support.shiny_run import ShinyRun
+
+WAYS = ("shiny_run", "launcher", "deploy", "cookies_blocked")
+WORKERS = 2
+FEATURES = APPS / "features"
+
+# Notes when a value changes: as a page is changed by messages, each is told of after the message that changed it.
+WATCH = """([name, value]) => {
+    const seen = ((window.seen ??= {})[name] = []);
+    const look = () => {
+        const now = value();
+        if (now != null && now !== seen.at(-1)?.[1]) seen.push([performance.now() / 1000, now]);
+    };
+    new MutationObserver(look).observe(document, {
+        subtree: true, childList: true, attributes: true, characterData: true
+    });
+}"""
+
+Scenario = Callable[["Tab"], Generator[None, None, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Feature:
+    """A scenario, the app that it is for (a file in tests/apps/features), and the app's environment."""
+
+    scenario: Scenario
+    app: str
+    env: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The app's name in the settings; what is served for several scenarios is served once."""
+        return Path(self.app).stem
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a scenario has returned, and what the browser's console had to complain of."""
+
+    returned: Any
+    complaints: set[str]
+
+
+class Tab:
+    """One app in a visitor's tab, and others beside it.
+
+    Attributes:
+        page: the one that was opened last.
+        url: of the app.
+        printed: lines that the server has printed up to now.
+    """
+
+    page: Page
+
+    def __init__(self, visitor: Visitor, url: str, printed: list[str]) -> None:
+        self.url = url
+        self.printed = printed
+        self._visitors = [visitor]
+        self._pages: list[Page] = []
+
+    def open(self, path: str = "", **watched: str) -> Page:
+        """Open the app.
+
+        Args:
+            path: below its own.
+            watched: JavaScript functions whose values are noted from the first moment on; see `seen`.
+        """
+        script = "".join(f"({WATCH})([{name!r}, {value}]);\n" for name, value in watched.items())
+        self.page = self._visitors[0].open(self.url + path, script)
+        self._pages.append(self.page)
+        return self.page
+
+    def seen(self, name: str) -> list[tuple[float, Any]]:
+        """Each value that was watched, in order, with the second at which it came."""
+        return [(second, value) for second, value in self.page.evaluate(f"seen[{name!r}]")]
+
+    def another(self, url: str = "") -> Page:
+        """The app as another visitor sees it, in a session in another process where there are several.
+
+        A visitor without cookies has no way to be a different one; that is another tab.
+        """
+        mine = process(self.page)
+        for _ in range(8):
+            self._visitors.append(self._visitors[0].other())
+            page = self._visitors[-1].open(url or self.url)
+            self._pages.append(page)
+            if process(page) != mine or not mine:
+                return page
+        raise AssertionError(f"all sessions are in {mine}")
+
+    def leave(self) -> None:
+        """Close the tab, and whatever else was opened: what those pages complained of is known from here on."""
+        while self._pages:
+            self._pages.pop().close()
+
+    @property
+    def complaints(self) -> list[str]:
+        """Of all visitors, beginning with the first one's."""
+        return [complaint for visitor in dict.fromkeys(self._visitors) for complaint in visitor.complaints]
+
+
+def session_id(page: Page) -> str:
+    """The id of a page's session, as the browser knows it, once it has begun."""
+    page.wait_for_function("window.Shiny?.shinyapp?.config?.sessionId")
+    return page.evaluate("Shiny.shinyapp.config.sessionId")
+
+
+def process(page: Page) -> str:
+    """The process that has a page's session: its name, and none under `shiny run`, where there is one only."""
+    return session_id(page).rpartition("-")[0]
+
+
+def text_of(locator: Locator) -> str:
+    """What an output shows, once it shows something."""
+    until(lambda: locator.inner_text().strip(), f"{locator} has a text", PATIENCE / 1000)
+    return locator.inner_text().strip()
+
+
+class Play:
+    """A scenario while it is played: up to its middle, and to its end."""
+
+    def __init__(self, feature: Feature, visitor: Visitor, url: str, printed: list[str]) -> None:
+        self.tab = Tab(visitor, url, printed)
+        self._url = url
+        self._earlier = len(visitor.complaints)
+        self._steps = feature.scenario(self.tab)
+        self._failure: Exception | None = None
+
+    def to_the_middle(self) -> None:
+        """Play it up to its `yield`. What goes wrong is raised at the end: others are played meanwhile."""
+        try:
+            next(self._steps)
+        except Exception as error:
+            self._failure = error
+
+    def to_the_end(self) -> Observed:
+        """Play the rest.
+
+        Raises:
+            Exception: whatever went wrong in either half.
+        """
+        try:
+            if self._failure is not None:
+                raise self._failure
+            next(self._steps)
+        except StopIteration as end:
+            self.tab.leave()
+            return Observed(end.value, self._complaints())
+        except Exception as error:
+            for line in (*self._complaints(), "The server has printed:", *self.tab.printed[-20:]):
+                error.add_note(line)
+            raise
+        raise AssertionError("a scenario yields once, and then returns what it has observed")
+
+    def _complaints(self) -> set[str]:
+        """What the console complained of, without what differs from server to server, and session to session."""
+        plain = (complaint.replace(self._url, "/") for complaint in self.tab.complaints[self._earlier :])
+        # The browser asks for an icon when it likes, once a visitor, and no app here has one.
+        return {re.sub(r"session/[\w.-]+/", "session/<id>/", text) for text in plain if "/favicon.ico" not in text}
+
+
+class Matrix:
+    """A site with the apps of some features, a `shiny run` of each, and visitors for both; a context manager.
+
+    Args:
+        browser: for those who take cookies.
+        features: each with the ways in which it is wanted.
+    """
+
+    def __init__(self, browser: Browser, features: list[tuple[Feature, str]]) -> None:
+        self._browser = browser
+        self._wanted = features
+        self._folder = Path(tempfile.mkdtemp(prefix="st-matrix-", dir="/tmp"))
+        self._under_shiny_run: dict[str, ShinyRun] = {}
+        self._observed: dict[Feature, Observed] = {}
+        self._deployed: dict[Feature, Play] | None = None
+        self._cookieless: Visitor | None = None
+        self._site: Site | None = None
+
+    def __enter__(self) -> Matrix:
+        apps = {feature.name: feature for feature, _ in self._wanted}
+        for name, feature in apps.items():
+            file = self._copy(name) / feature.app
+            self._under_shiny_run[name] = ShinyRun(file, feature.env)
+        if any(way != "shiny_run" for _, way in self._wanted):
+            here = self._copy("site")
+            self._site = Site(
+                {
+                    name: {
+                        "target": str(here / feature.app),
+                        "path": f"/{name}/",
+                        "workers": WORKERS,
+                        "env": feature.env,
+                        "start_timeout": 180,
+                    }
+                    for name, feature in apps.items()
+                }
+            ).start(timeout=180)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for play in (self._deployed or {}).values():
+            play.tab.leave()
+        if self._cookieless is not None:
+            self._cookieless.leave()
+        if self._site is not None:
+            self._site.__exit__()
+        for server in self._under_shiny_run.values():
+            server.stop()
+        shutil.rmtree(self._folder)
+
+    def _copy(self, name: str) -> Path:
+        """The apps in a folder of a server's own: some write files."""
+        return shutil.copytree(FEATURES, self._folder / name)
+
+    # --- the ways
+
+    def observe(self, feature: Feature, way: str) -> Observed:
+        """Play a feature's scenario in one of the ways.
+
+        Raises:
+            Exception: whatever goes wrong in it.
+        """
+        if way == "shiny_run":
+            if feature not in self._observed:
+                server = self._under_shiny_run[feature.name]
+                self._observed[feature] = self._play(feature, self._visitor(), server.url, server.lines)
+            return self._observed[feature]
+        if way == "deploy":
+            return self._over_a_deploy(feature)
+        visitor = self._without_cookies() if way == "cookies_blocked" else self._visitor()
+        observed = self._play(feature, visitor, self._url(feature), self._site.lines)
+        assert bool(visitor.context.cookies()) == (way != "cookies_blocked")
+        return observed
+
+    @staticmethod
+    def _play(feature: Feature, visitor: Visitor, url: str, printed: list[str]) -> Observed:
+        play = Play(feature, visitor, url, printed)
+        try:
+            play.to_the_middle()
+            return play.to_the_end()
+        finally:
+            play.tab.leave()
+
+    def _over_a_deploy(self, feature: Feature) -> Observed:
+        if self._deployed is None:
+            wanted = [feature for feature, way in self._wanted if way == "deploy"]
+            self._deployed = {
+                feature: Play(feature, self._visitor(), self._url(feature), self._site.lines) for feature in wanted
+            }
+            for play in self._deployed.values():
+                play.to_the_middle()
+            self._deploy()
+        return self._deployed[feature].to_the_end()
+
+    def _deploy(self) -> None:
+        """Replace every process, and see that the open sessions are where they were."""
+        workers = [f"{feature.name}{n + 1}" for feature, _ in self._wanted for n in range(WORKERS)]
+        pids = {worker: self._site.pid(worker) for worker in workers}
+        deployed = self._site.command("reload", str(self._site.config), timeout=240)
+        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+        assert [worker for worker, pid in pids.items() if self._site.pid(worker) == pid] == []
+
+    # --- visitors
+
+    def _url(self, feature: Feature) -> str:
+        return f"http://127.0.0.1:{self._site.port}/{feature.name}/"
+
+    def _visitor(self) -> Visitor:
+        return Visitor(self._browser)
+
+    def _without_cookies(self) -> Visitor:
+        """One for all: each takes a program of its own."""
+        if self._cookieless is None:
+            self._cookieless = Visitor(without_cookies(self._browser, self._folder / "profile"))
+        return self._cookieless
+
+
+def as_under_shiny_run(app: str, *, quick: bool = False, env: dict[str, str] | None = None) -> Any:
+    """Make four tests of a scenario: what is observed, and complained of, is the same as under `shiny run`.
+
+    Args:
+        app: its file, in tests/apps/features.
+        quick: whether it is tested when time matters, too.
+        env: environment variables for the app.
+    """
+
+    def test_of(scenario: Scenario) -> Any:
+        feature = Feature(scenario, app, env or {})
+
+        # Of one scope with the site, so that pytest plays all scenarios of a file in one way after the other.
+        @pytest.mark.parametrize("way", WAYS, scope="module")
+        def test(matrix: Matrix, way: str) -> None:
+            expected = matrix.observe(feature, "shiny_run")
+            observed = matrix.observe(feature, way)
+            assert observed.returned == expected.returned
+            assert observed.complaints <= expected.complaints
+
+        test.__name__, test.__doc__, test.__module__ = scenario.__name__, scenario.__doc__, scenario.__module__
+        test.feature = feature
+        return test if quick else pytest.mark.slow(test)
+
+    return test_of
