@@ -7,7 +7,7 @@ SPREAD = -n 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test test-all test-nginx lint types check soak bench bench-smoke clean
+.PHONY: help setup run test test-all test-nginx lint types check schema soak bench bench-smoke clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,10 @@ types:  ## check types with mypy
 	@$(PY) -m mypy
 
 check: lint types test  ## all of lint, types and test
+
+schema:  ## write conf/config.schema.json anew, after a change of the settings
+	@scripts/setup
+	@$(PY) launcher.py --schema >conf/config.schema.json
 
 soak:  ## ten minutes of faults under live sessions, with a report (ARGS='-s 60')
 	@scripts/setup

@@ -22,6 +22,8 @@ import psutil
 import websocket
 import yaml
 
+from support.answering import AnsweringWebSocket
+
 TESTS = Path(__file__).resolve().parent.parent
 ROOT = TESTS.parent
 APPS = TESTS / "apps"
@@ -347,5 +349,5 @@ class Site:
 
     def websocket(self, path: str = "/ws", cookie: str | None = None, **options) -> websocket.WebSocket:
         return websocket.create_connection(
-            f"ws://127.0.0.1:{self.port}{path}", cookie=cookie, timeout=30, **options
+            f"ws://127.0.0.1:{self.port}{path}", cookie=cookie, timeout=30, class_=AnsweringWebSocket, **options
         )
