@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import dataclass, field
 
 from shiny_sticky import processes
@@ -22,7 +21,7 @@ class RecycleTurn:
 
     Attributes:
         lock: held by the slot that is being recycled.
-        not_before: on the monotonic clock, in seconds.
+        not_before: on the event loop's clock, in seconds.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -31,7 +30,7 @@ class RecycleTurn:
     @property
     def free(self) -> bool:
         """Whether a slot may be recycled now."""
-        return not self.lock.locked() and time.monotonic() >= self.not_before
+        return not self.lock.locked() and asyncio.get_running_loop().time() >= self.not_before
 
 
 class Slot:
@@ -199,7 +198,7 @@ class Slot:
                 await self.replace(self.release)
             except StartFailed as failure:
                 self.report_failure(failure)
-                self._recycle_turn.not_before = time.monotonic() + self._backoff.LONGEST
+                self._recycle_turn.not_before = asyncio.get_running_loop().time() + self._backoff.LONGEST
 
     def _drain(self, old: Incarnation | None) -> None:
         """Let a process that was replaced end with its last session."""

@@ -1,0 +1,32 @@
+"""An event loop whose clock jumps to the next timer instead of waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    now = 0.0
+
+    def select(self, timeout=None):
+        ready = super().select(0)
+        if not ready and timeout:
+            self.now += timeout
+        return ready
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+def run(test: Coroutine) -> None:
+    """Run a coroutine on such a loop."""
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        runner.run(test)
