@@ -62,6 +62,8 @@ class Deploy:
         try:
             # Before anything that serves is touched.
             await in_parallel(release.prepare() for release in dict.fromkeys(wanted.values()))
+            # Now, so that new workers' pages get new files; and in the end again, for old workers serve until then.
+            site.clear_cache()
             await self._roll(wanted, settings.deploy.surge)
             await self._publish(settings)
             site.settings = settings

@@ -22,6 +22,9 @@ STOP_SECONDS = 2
 # Seconds on top of what a process is granted, before it is killed.
 MARGIN = 2
 
+# Seconds for which a process's page, on its way to a browser when the process ended, may yet ask for its files.
+PAGE_SECONDS = 10
+
 
 class Incarnation(ManagedProcess):
     """A worker process from its start to its end.
@@ -92,6 +95,7 @@ class Incarnation(ManagedProcess):
         if self._kill_timer is not None:
             self._kill_timer.cancel()
         self._run_dir.remove(self.name)
+        asyncio.get_running_loop().call_later(PAGE_SECONDS, self._run_dir.remove_note, self.name)
         self._on_left(self)
         if not self.outcome.done():
             how = processes.how_it_ended(self.exit_code)

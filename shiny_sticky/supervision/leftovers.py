@@ -46,6 +46,7 @@ class OrphanProcess:
         """Wait for its end, and remove its files."""
         await processes.gone(self.pid)
         self._run_dir.remove(self.name)
+        self._run_dir.remove_note(self.name)
         await processes.end_session(self.pid, processes.SESSION_SECONDS)
 
     def drain(self) -> None:

@@ -20,7 +20,7 @@ from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
 from shiny_sticky.supervision.rundir import RunDir
-from shiny_sticky.worker.options import CacheOptions, WorkerOptions
+from shiny_sticky.worker.options import CacheOptions, DependencyOptions, WorkerOptions
 
 # Seconds that a fork server gets to end when it must not fork, or has imported the app too slowly.
 END_SECONDS = 4
@@ -172,6 +172,8 @@ class Release:
         """Start a process for a worker; it does not answer yet."""
         async with self._start_lock:
             name = self._run_dir.new_incarnation(worker)
+            notes = self._run_dir.make_notes_folder(self.app_name)
+            nginx_cache = self._run_dir.cache if self._cache is not None else ""
             with Channels.open(self._run_dir, name, listens=True) as channels:
                 options = WorkerOptions(
                     name=name,
@@ -181,6 +183,7 @@ class Release:
                     drain_timeout=self._drain_timeout,
                     max_sessions=self.app.max_sessions or 0,
                     cache=self._cache,
+                    dependencies=DependencyOptions(str(notes), str(nginx_cache)),
                 )
                 process = await self._fork_or_spawn(options, channels)
                 if not self._run_dir.note_pid(channels.descriptors.pid_file, process.pid):

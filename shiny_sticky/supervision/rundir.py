@@ -11,6 +11,7 @@
 ``workers.log``       what workers print while no launcher is there to show it
 ``cache/``            static files that nginx keeps
 ``compressed/``       the same, compressed by the workers; named by their content
+``dependencies/app/`` what the workers of app have registered with Shiny; written and read by these alone
 ``tmp/``              nginx's temporary files
 ===================== ===========================================================================
 """
@@ -55,6 +56,11 @@ class RunDir:
         """Where workers keep what they have compressed."""
         return self.path / "compressed"
 
+    @property
+    def dependencies(self) -> Path:
+        """Where the workers of each app note what they have registered with Shiny."""
+        return self.path / "dependencies"
+
     def prepare(self) -> None:
         """Make the folder, and close it to other users.
 
@@ -74,6 +80,7 @@ class RunDir:
                 os.chown(self.path, -1, self.owner.group)
             self.path.chmod(0o700 if self.owner.group is None else 0o710)
             (self.path / "tmp").mkdir(mode=0o755, exist_ok=True)
+            self.dependencies.mkdir(mode=0o711, exist_ok=True)
             self.compressed.mkdir(mode=0o700, exist_ok=True)
             if self.owner.switches:
                 os.chown(self.compressed, self.owner.uid, self.owner.gid)
@@ -137,6 +144,7 @@ class RunDir:
         for socket_file in self.path.glob("*.*.sock"):
             if names.INCARNATION.fullmatch(socket_file.stem) and socket_file.stem not in running:
                 socket_file.unlink(missing_ok=True)
+        self.remove_notes(except_for=running)
         return running
 
     def _holder_of(self, pid_file: Path) -> int:
@@ -224,6 +232,35 @@ class RunDir:
         for ending in ("sock", "pid"):
             (self.path / f"{name}.{ending}").unlink(missing_ok=True)
 
+    def make_notes_folder(self, app: str) -> Path:
+        """The folder in which an app's workers, and nobody else, tell each other what they have registered.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        folder = self.dependencies / app
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if self.owner.switches:
+            os.chown(folder, self.owner.uid, self.owner.gid)
+        return folder
+
+    def remove_note(self, incarnation: str) -> None:
+        """Remove what a process has noted. The folder is the app's user's: no link in it is followed."""
+        for folder in self.dependencies.glob("*"):
+            for ending in (".json", ".json.part"):
+                _unlink_if_file(folder / f"{incarnation}{ending}")
+
+    def remove_notes(self, except_for: Collection[str] = ()) -> None:
+        """Remove what processes have noted that do not run (any more); no link is followed.
+
+        Args:
+            except_for: the incarnations that do.
+        """
+        for folder in self.dependencies.glob("*"):
+            for file in folder.glob("*"):
+                if file.name.partition(".json")[0] not in except_for:
+                    _unlink_if_file(file)
+
     def remove_links(self, except_for: Collection[str] = ()) -> None:
         """Remove the links of workers that are not (any more) in the table.
 
@@ -233,6 +270,12 @@ class RunDir:
         for file in self.links():
             if file.stem not in except_for:
                 file.unlink(missing_ok=True)
+
+
+def _unlink_if_file(path: Path) -> None:
+    """Remove a file or a link; leave what else a user has put there instead."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _raise(error: OSError) -> None:

@@ -264,3 +264,4 @@ class Supervisor:
         await stop_all(running, site.settings.stop.drain_timeout, self._stop_at_once)
         if not keep_earlier:
             site.run_dir.remove_links()
+            site.run_dir.remove_notes()

@@ -28,6 +28,19 @@ class CacheOptions:
 
 
 @dataclass(frozen=True)
+class DependencyOptions:
+    """Where an app's processes tell each other what they have registered with Shiny (:mod:`.dependencies`).
+
+    Attributes:
+        folder: of their notes; the app's alone.
+        cache: the folder of what nginx keeps; empty if it keeps nothing.
+    """
+
+    folder: str
+    cache: str
+
+
+@dataclass(frozen=True)
 class Descriptors:
     """The open files that a process gets from the launcher.
 
@@ -66,6 +79,7 @@ class WorkerOptions:
         drain_timeout: seconds that open sessions get after SIGUSR2.
         max_sessions: websockets that may be open at a time; 0 is no limit.
         cache: what nginx keeps; None for nothing.
+        dependencies: where to tell what is registered with Shiny; None for a fork server.
         descriptors: what it gets along; None in a request to fork, with which they are sent.
     """
 
@@ -77,6 +91,7 @@ class WorkerOptions:
     drain_timeout: float = 0
     max_sessions: int = 0
     cache: CacheOptions | None = None
+    dependencies: DependencyOptions | None = None
     descriptors: Descriptors | None = None
 
     def to_json(self) -> str:
@@ -93,6 +108,8 @@ class WorkerOptions:
         options = json.loads(text)
         if options["cache"] is not None:
             options["cache"] = CacheOptions(**options["cache"])
+        if options["dependencies"] is not None:
+            options["dependencies"] = DependencyOptions(**options["dependencies"])
         if options["descriptors"] is not None:
             options["descriptors"] = Descriptors(**options["descriptors"])
         return cls(**options)

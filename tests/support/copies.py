@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-import re
 import shutil
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from support.real_site import ROOT
 
@@ -39,5 +40,6 @@ def copy_packages(folder: Path, *names: str) -> None:
             if ".." not in file.parts and file.suffix != ".pyc":
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file.locate(), folder / file)
-        plain = [line for line in distribution.requires or [] if ";" not in line]
-        wanted += {re.split(r"[^\w.-]", line)[0] for line in plain} - done
+        needed = [Requirement(line) for line in distribution.requires or []]
+        here = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+        wanted += {one.name for one in here} - done

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
+from .. import dependencies, nginx_cache, shiny_apps
+from ..dependencies import DependencyNotes
 from ..draining import ConnectionTracker
 from ..loading import is_dependency, is_shiny
 from ..options import WorkerOptions
 from .assets import AssetMiddleware
 from .compression import CompressedFiles
+from .dependencies import DependencyMiddleware
 from .root_path import RootPathMiddleware
 from .session_tags import SessionTagMiddleware
 
@@ -27,6 +29,10 @@ def build(loaded: Any, options: WorkerOptions) -> ConnectionTracker:
     # The ids above are looked for in whole paths; the app gets the part of them that is its own.
     if options.path != "/":
         app = RootPathMiddleware(app, options.path.rstrip("/"))
+    # Files are looked for by whole path, once the app itself has not found them.
+    notes = _notes(options)
+    if notes is not None:
+        app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
     page = options.path if is_shiny(loaded) else ""
     # Counts what is open, so it stands before all that answers.
     tracker = ConnectionTracker(app, options.max_sessions, page)
@@ -35,7 +41,26 @@ def build(loaded: Any, options: WorkerOptions) -> ConnectionTracker:
         cache = options.cache
         lib = f"{options.path}lib/" if page else ""
         files = CompressedFiles(Path(cache.folder), cache.room)
-        known = functools.partial(is_dependency, loaded)
+
+        def known(folder: str) -> bool:
+            return is_dependency(loaded, folder) or (notes is not None and notes.knows(folder))
+
         tracker.app = assets = AssetMiddleware(app, lib, known, cache.paths, files, cache.max_age)
         tracker.on_drain = assets.stop_marking
     return tracker
+
+
+def _notes(options: WorkerOptions) -> DependencyNotes | None:
+    """What all processes of the app have registered with Shiny; None if it has no part that is Shiny's."""
+    apps = shiny_apps.imported()
+    if options.dependencies is None or not apps:
+        return None
+    told = options.dependencies
+
+    def forget(names: set[str]) -> None:
+        if told.cache:
+            nginx_cache.forget(Path(told.cache), names)
+
+    notes = DependencyNotes(Path(told.folder), options.name, shiny_apps.imported_at(), forget)
+    dependencies.watch(apps, notes)
+    return notes

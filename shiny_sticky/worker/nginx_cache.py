@@ -1,0 +1,28 @@
+"""What nginx keeps: the files of its cache."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+# The key stands in the first bytes of a file, behind a header of some hundred.
+HEAD = 8192
+
+
+def forget(cache: Path, names: set[str]) -> None:
+    """Remove what nginx keeps below folders, so that it asks for that again.
+
+    Args:
+        cache: nginx's folder.
+        names: of the folders in URLs, such as ``jquery-3.6.0``.
+    """
+    wanted = [f"/{name}/".encode() for name in names]
+    for folder, _, files in os.walk(cache):
+        for file in files:
+            path = Path(folder, file)
+            with suppress(OSError):  # nginx has removed it, or is another user
+                with path.open("rb") as stream:
+                    key = stream.read(HEAD).partition(b"\nKEY: ")[2].partition(b"\n")[0]
+                if any(name in key for name in wanted):
+                    path.unlink()
