@@ -134,7 +134,7 @@ def _has_builtin_njs(path: str) -> bool:
     return 'unknown directive "js_import"' not in said
 
 
-def render(settings: Settings, nginx: Nginx, source: Path, *, snippet: bool = False, fast_path: bool = True) -> str:
+def render(settings: Settings, nginx: Nginx, source: Path, *, snippet: bool = False) -> str:
     """Write the nginx configuration.
 
     Args:
@@ -142,7 +142,6 @@ def render(settings: Settings, nginx: Nginx, source: Path, *, snippet: bool = Fa
         nginx: the program that it is for.
         source: the settings file, named in the first line.
         snippet: only what belongs into an existing ``http {}``.
-        fast_path: let a map answer for known cookies; without it njs answers for all (tests compare both).
 
     Raises:
         StickyError: a setting needs what this nginx lacks.
@@ -171,7 +170,6 @@ def render(settings: Settings, nginx: Nginx, source: Path, *, snippet: bool = Fa
         secure_auto=settings.cookie.secure == "auto",
         stripped_headers=[name for name in IDENTITY_HEADERS if name.lower() not in passed],
         identity_headers=identity,
-        fast_path=fast_path,
         gzip_level=GZIP_LEVEL,
         cache=_cache(settings),
         apps=[_app(settings, name, app) for name, app in settings.apps.items()],
