@@ -11,7 +11,6 @@
 //   $sticky_workers     4           how many there are
 //   $sticky_cookie      sticky      the cookie's name
 //   $sticky_attributes  Path=/; HttpOnly; SameSite=Lax
-//   $sticky_secure      "; Secure" where the request came by https, if that decides
 //
 // Runs on njs 0.7.9 (Debian 12) to 1.0: no optional chaining, no shared dictionary, no state between requests.
 
@@ -75,7 +74,7 @@ function set_cookie(r) {
         return '';
     }
 
-    return r.variables.sticky_cookie + '=' + worker + '; ' + r.variables.sticky_attributes + (r.variables.sticky_secure || '');
+    return r.variables.sticky_cookie + '=' + worker + '; ' + r.variables.sticky_attributes;
 }
 
 export default { upstream, set_cookie, other };

@@ -252,7 +252,7 @@ class Supervisor:
                 raise StickyError(f"{key} has changed: that takes a restart of the launcher.")
         if self.front is not None:
             check_ports(new.listen, ours=self.front.members())
-        self._configure(new, False)
+        await asyncio.to_thread(self._configure, new, False)
         wanted = self._parents_of(new)
         self._output.event(f"Deploying {len(wanted)} workers, {new.deploy.surge} at a time")
         try:
@@ -263,7 +263,7 @@ class Supervisor:
 
             removed = [self.workers.pop(name) for name in list(self.workers) if name not in wanted]
             self.settings = new
-            if self._configure(new, True):
+            if await asyncio.to_thread(self._configure, new, True):
                 if self.front is not None:
                     await self.front.reload()
                     self._output.event("nginx has read its new configuration")
@@ -379,7 +379,7 @@ class Supervisor:
         """Start nginx, or take over the one that serves this configuration already."""
         if self.front is None:
             return
-        if self.front.find():
+        if self.front.adopt_running():
             await self.front.reload()
             self._output.event(f"nginx runs already (pid {self.front.pid}); it has read its configuration again")
         else:

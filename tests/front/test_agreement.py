@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shiny_sticky.front import nginx_program as nginx
-from shiny_sticky.settings.model import load
+from shiny_sticky.front import configuration, nginx_program
+from shiny_sticky.settings.read import load
 from support.real_site import ECHO, NGINX, Site, free_port, until
 
 WORKERS = [f"app{number}" for number in range(1, 13)]  # two digits, so that app1 begins other names
@@ -59,7 +59,7 @@ def fronts():
     with Site({"app": {"target": ECHO, "workers": len(WORKERS)}}) as site, contextlib.ExitStack() as running:
         (site.run_dir / "tmp").mkdir(parents=True)
         chosen = load(site.config)
-        program = nginx.find(NGINX)
+        program = nginx_program.find(NGINX)
 
         def start(name: str, text: str) -> None:
             conf = site.folder / f"{name}.conf"
@@ -76,7 +76,7 @@ def fronts():
         for name, changed in (("map", str), ("njs", without_the_map)):
             ports[name] = free_port()
             here = chosen.model_copy(update={"listen": [f"127.0.0.1:{ports[name]}"]})
-            start(name, changed(nginx.render(here, program, site.config)))
+            start(name, changed(configuration.render(here, program, site.config)))
         for port in ports.values():
             until(lambda port=port: answers(port), "nginx listens")
         until(lambda: len(list(site.run_dir.glob("*.sock"))) == len(WORKERS), "the backends listen")
