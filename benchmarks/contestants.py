@@ -19,11 +19,11 @@ import sid
 from load import fetch
 from measure import first_line, tree
 from programs import Missing, Program, port_answers
-from shiny_sticky.front import nginx_program as nginx
-from shiny_sticky.settings import model as settings
+from shiny_sticky.front import configuration, nginx_program
+from shiny_sticky.settings import read as settings
 from support.real_site import Site, free_port
 
-NGINX = nginx.find("nginx").path
+NGINX = nginx_program.find("nginx").path
 APP = Path(__file__).resolve().parent.parent / "app" / "app.py"
 
 # The workers of this project write no access log either: the front does.
@@ -48,7 +48,7 @@ def rendered(own: Path, run_dir: Path, port: int, workers: int) -> str:
         "apps": {"app": {"target": "benchmarks:any", "workers": workers}},
     }
     file.write_text(yaml.safe_dump(values))
-    return nginx.render(settings.load(file), nginx.find("nginx"), file)
+    return configuration.render(settings.load(file), nginx_program.find("nginx"), file)
 
 
 def basics(own: Path) -> str:

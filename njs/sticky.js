@@ -2,14 +2,15 @@
 //
 //   upstream(r)   cookie in, upstream out        js_set $sticky_upstream   sticky.upstream;
 //   set_cookie(r) upstream in, Set-Cookie out    js_set $sticky_set_cookie sticky.set_cookie;
+//   other(r)      upstream in, another one out   js_set $sticky_other      sticky.other;
 //
 // These variables tell which app a request is for (see conf/snippet.conf.j2):
 //
-//   $sticky_app         app         its workers are app1, app2, ...; its round-robin pool is app_pool
+//   $sticky_app         app         its workers are app1, app2, ...
+//   $sticky_app_pool    app_pool    its round-robin pool; app_sessions for websockets
 //   $sticky_workers     4           how many there are
 //   $sticky_cookie      sticky      the cookie's name
 //   $sticky_attributes  Path=/; HttpOnly; SameSite=Lax
-//   $sticky_secure      "; Secure" where the request came by https, if that decides
 //
 // Runs on njs 0.7.9 (Debian 12) to 1.0: no optional chaining, no shared dictionary, no state between requests.
 
@@ -34,12 +35,12 @@ function is_worker(r, text) {
     return text.startsWith(app) && /^[1-9][0-9]{0,2}$/.test(number) && Number(number) <= Number(r.variables.sticky_workers);
 }
 
-// The upstream for a request: the worker that the first valid cookie names, or else the pool, which takes
-// the next live worker round robin.
+// The upstream for a request: the worker that the first valid cookie names, or else one of the app's two pools
+// (pages, sessions), which take the next worker round robin.
 function upstream(r) {
     const named = values(r).filter((value) => is_worker(r, value));
 
-    return named.length ? named[0] : r.variables.sticky_app + '_pool';
+    return named.length ? named[0] : r.variables['sticky_' + r.variables.sticky_app + '_pool'];
 }
 
 // The worker that answered. $upstream_addr lists every server that was tried, as in
@@ -48,6 +49,20 @@ function answered(r) {
     const socket = /([a-z0-9_]+)\.sock$/.exec(r.variables.upstream_addr || '');
 
     return socket && is_worker(r, socket[1]) ? socket[1] : '';
+}
+
+// Another worker than those that were tried, drawn at random; the pool if there is none.
+function other(r) {
+    const app = r.variables.sticky_app;
+    const untried = [];
+
+    for (let number = 1; number <= Number(r.variables.sticky_workers); number++) {
+        if (r.variables.upstream_addr.indexOf('/' + app + number + '.sock') < 0) {
+            untried.push(app + number);
+        }
+    }
+
+    return untried.length ? untried[parseInt(r.variables.request_id.slice(0, 6), 16) % untried.length] : app + '_pool';
 }
 
 // The Set-Cookie of a response: the name of the worker that answered, or nothing (and then nginx adds no
@@ -59,7 +74,7 @@ function set_cookie(r) {
         return '';
     }
 
-    return r.variables.sticky_cookie + '=' + worker + '; ' + r.variables.sticky_attributes + (r.variables.sticky_secure || '');
+    return r.variables.sticky_cookie + '=' + worker + '; ' + r.variables.sticky_attributes;
 }
 
-export default { upstream, set_cookie };
+export default { upstream, set_cookie, other };

@@ -12,10 +12,10 @@ from pathlib import Path
 from shiny_sticky import __version__, processes
 from shiny_sticky.client import browse
 from shiny_sticky.errors import SettingsError, StartFailed, StickyError
-from shiny_sticky.front import nginx_program as nginx
+from shiny_sticky.front import configuration, nginx_program
 from shiny_sticky.front.nginx_process import Front, check_ports
 from shiny_sticky.output import Output
-from shiny_sticky.settings import model as settings
+from shiny_sticky.settings import read as settings
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import worker_names
 from shiny_sticky.settings.users import check_reach, owner_of
@@ -118,9 +118,9 @@ def _run(options: argparse.Namespace) -> None:
         print(json.dumps(Settings.model_json_schema(), indent=2))
         return
     chosen = settings.load(options.config)
-    program = nginx.find(chosen.nginx.binary)
+    program = nginx_program.find(chosen.nginx.binary)
     if options.snippet:
-        print(nginx.render(chosen, program, options.config.absolute(), snippet=True), end="")
+        print(configuration.render(chosen, program, options.config.absolute(), snippet=True), end="")
     elif options.check:
         _check(chosen, program, options.config.absolute())
         print(f"{options.config}: good")
@@ -128,18 +128,17 @@ def _run(options: argparse.Namespace) -> None:
         asyncio.run(_serve(chosen, program, options))
 
 
-def _check(chosen: Settings, program: nginx.Nginx, source: Path) -> None:
+def _check(chosen: Settings, program: nginx_program.Nginx, source: Path) -> None:
     """Let nginx check the configuration in a folder of its own: run_dir may be in use."""
     check_reach(chosen, owner_of(chosen), source.parent)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "tmp").mkdir()
-        there = chosen.model_copy(update={"run_dir": Path(folder)})
-        conf = Path(folder, "sticky.conf")
-        conf.write_text(nginx.render(there, program, source), encoding="utf-8")
-        program.test(conf, Path(folder, "errors.log"))
+        nginx = chosen.nginx.model_copy(update={"conf": Path(folder, "sticky.conf")})
+        there = chosen.model_copy(update={"run_dir": Path(folder), "nginx": nginx})
+        configuration.check(there, configuration.render(there, program, source), program)
 
 
-async def _serve(chosen: Settings, program: nginx.Nginx, options: argparse.Namespace) -> None:
+async def _serve(chosen: Settings, program: nginx_program.Nginx, options: argparse.Namespace) -> None:
     processes.raise_open_files()
     output = Output([name for app, its in chosen.apps.items() for name in worker_names(app, its.workers)])
     source = options.config.absolute()
@@ -149,7 +148,7 @@ async def _serve(chosen: Settings, program: nginx.Nginx, options: argparse.Names
     run_dir.prepare()
     run_dir.lock()
     front = Front(program, chosen.nginx.conf, run_dir.path, lambda line: output.relay("nginx", line))
-    front.find()
+    front.adopt_running()
     managed = chosen.nginx.managed and not options.no_nginx
 
     def load() -> Settings:
@@ -158,8 +157,11 @@ async def _serve(chosen: Settings, program: nginx.Nginx, options: argparse.Names
         return again
 
     def configure(settings: Settings, write: bool) -> bool:
-        text = nginx.render(settings, program, source)
-        return nginx.write(chosen.nginx.conf, text, program, front.errors, only_check=not write)
+        text = configuration.render(settings, program, source)
+        if write:
+            return configuration.install(settings, text, program)
+        configuration.check(settings, text, program)
+        return False
 
     try:
         if managed:

@@ -9,20 +9,9 @@ import subprocess
 import pytest
 import yaml
 
-from shiny_sticky.front import nginx_program as nginx
-from shiny_sticky.settings.model import (
-    AppSettings,
-    CacheSettings,
-    CookieSettings,
-    DeploySettings,
-    NginxSettings,
-    RecycleSettings,
-    Settings,
-    StopSettings,
-)
+from shiny_sticky.front import nginx_program
 from support.real_site import NGINX, ROOT, Site, until
-
-GROUPS = ("nginx", "cookie", "cache", "deploy", "stop", "apps")  # of keys
+from support.settings_keys import all_keys
 
 README = (ROOT / "README.md").read_text()
 
@@ -61,7 +50,7 @@ def test_every_command_of_the_readme_runs():
                     ran = site.command(*arguments)
                     assert ran.returncode == 0, ran.stderr
                 case ["nginx", "-p", "$PWD", "-c", conf]:
-                    program = nginx.find(NGINX).path
+                    program = nginx_program.find(NGINX).path
                     subprocess.run([program, "-p", site.folder, "-c", conf], check=True, cwd=site.folder)
                     until(site.nginx_pid, "nginx runs")
                     assert site.ask().status == 200
@@ -73,16 +62,7 @@ def test_every_command_of_the_readme_runs():
 
 def test_the_table_of_settings_is_complete_and_true():
     rows = dict(re.findall(r"^\| `([a-z_.<>]+)` \| `([^`]*)` \|", README, re.MULTILINE))
-    defaults = {
-        **{key: field for key, field in Settings.model_fields.items() if key not in GROUPS},
-        **{f"nginx.{key}": field for key, field in NginxSettings.model_fields.items()},
-        **{f"cookie.{key}": field for key, field in CookieSettings.model_fields.items()},
-        **{f"cache.{key}": field for key, field in CacheSettings.model_fields.items()},
-        **{f"deploy.{key}": field for key, field in DeploySettings.model_fields.items()},
-        **{f"stop.{key}": field for key, field in StopSettings.model_fields.items()},
-        **{f"apps.<name>.{key}": field for key, field in AppSettings.model_fields.items() if key != "recycle"},
-        **{f"apps.<name>.recycle.{key}": field for key, field in RecycleSettings.model_fields.items()},
-    }
+    defaults = dict(all_keys())
     assert list(rows) == list(defaults)
     for key, field in defaults.items():
         default = field.get_default(call_default_factory=True)

@@ -8,7 +8,6 @@ import webbrowser
 
 from shiny_sticky.errors import StickyError
 from shiny_sticky.settings.model import Settings
-from shiny_sticky.supervision.summary import url
 
 
 def open_tabs(settings: Settings, app: str | None, tabs: int) -> None:
@@ -25,7 +24,7 @@ def open_tabs(settings: Settings, app: str | None, tabs: int) -> None:
     name = app or next(iter(settings.apps))
     if name not in settings.apps:
         raise StickyError(f"There is no app {name}; there are: {', '.join(settings.apps)}")
-    address = url(settings.listen[0]) + settings.apps[name].path
+    address = settings.base_url() + settings.apps[name].path
     place = urllib.parse.urlsplit(address)
     try:
         socket.create_connection((place.hostname, place.port or 80), timeout=5).close()

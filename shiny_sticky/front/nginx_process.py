@@ -38,51 +38,62 @@ class Front:
         self._run_dir = run_dir
         self._on_line = on_line
         self._process: asyncio.subprocess.Process | None = None
-        self.pid = 0
+        self.pid: int | None = None
 
-    @property
-    def errors(self) -> Path:
-        """The error log."""
-        return self._run_dir / "nginx-error.log"
-
-    def find(self) -> bool:
-        """Look for an nginx that runs from this run_dir already.
+    def adopt_running(self) -> bool:
+        """Take over an nginx that runs from this run_dir already.
 
         Returns:
-            Whether there is one; it is this front's then.
+            Whether there is one.
         """
         pid = self._noted_pid()
-        if pid and _is_nginx(pid, "master process"):
-            self.pid = pid
-            return True
-        return False
+        if pid is None or not _is_nginx(pid, "master process"):
+            return False
+        self.pid = pid
+        return True
 
     def members(self) -> set[int]:
         """The pids of the master and its nginx workers, also when the master has died."""
         group = self.pid or self._noted_pid()
-        return {
-            process.pid
-            for process in psutil.process_iter()
-            if group and _group_of(process.pid) == group and _is_nginx(process.pid)
-        }
+        if group is None:
+            return set()
+        return {pid for pid in psutil.pids() if _group_of(pid) == group and _is_nginx(pid)}
 
     async def start(self) -> None:
         """Start nginx, and wait until it listens.
 
         Raises:
-            StickyError: with what nginx says.
+            StickyError: with what nginx says, or why its program cannot be run.
         """
-        await self._end_orphans()
+        self._end_orphans()
+        errors = self._run_dir / "nginx-error.log"
+        try:
+            said = await self._spawn(errors)
+        except OSError as error:
+            raise StickyError(f"nginx ({self._nginx.path}) cannot be started: {error.strerror}") from None
+        if self._noted_pid() != self.pid:
+            await self.ended()
+            raise StickyError("nginx does not start:\n" + "\n".join(said or [f"see {errors}"]))
+        for line in said:
+            self._on_line(line)
+
+    async def _spawn(self, errors: Path) -> list[str]:
+        """Start the program, and wait until it listens or has ended.
+
+        Args:
+            errors: a file for what it says.
+
+        Returns:
+            The lines that it says before it has opened that.
+
+        Raises:
+            OSError: there is no such program, or no file descriptor or memory left.
+        """
+        command = [self._nginx.path, "-p", str(self._run_dir), "-e", str(errors), "-c", str(self._conf)]
         read, write = os.pipe()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                self._nginx.path,
-                "-p",
-                str(self._run_dir),
-                "-e",
-                str(self.errors),
-                "-c",
-                str(self._conf),
+                *command,
                 "-g",
                 "daemon off;",
                 stdin=asyncio.subprocess.DEVNULL,
@@ -90,6 +101,9 @@ class Front:
                 stderr=write,
                 start_new_session=True,
             )
+        except BaseException:
+            os.close(read)
+            raise
         finally:
             os.close(write)
         self.pid = self._process.pid
@@ -98,17 +112,14 @@ class Front:
         transport, lines = await processes.read_lines(read, said.append)
         await lines.closed
         transport.close()
-        if self._noted_pid() != self.pid:
-            await self._process.wait()
-            raise StickyError("nginx does not start:\n" + "\n".join(said or [f"see {self.errors}"]))
-        for line in said:
-            self._on_line(line)
+        return said
 
     async def ended(self) -> str:
         """Wait for the master's end, and say how it came about."""
         if self._process is not None:
             return processes.how_it_ended(await self._process.wait())
-        await processes.gone(self.pid)
+        if self.pid is not None:
+            await processes.gone(self.pid)
         return "ended"
 
     async def reload(self) -> None:
@@ -116,8 +127,8 @@ class Front:
 
         Open connections go on with processes that take no new ones.
         """
-        old = self.members() - {self.pid}
-        processes.send(self.pid, signal.SIGHUP)
+        old = {pid for pid in self.members() if pid != self.pid}
+        self._send(signal.SIGHUP)
         deadline = time.monotonic() + RELOAD_SECONDS
         # Nothing tells when the last old process has closed its ports but its title: "... is shutting down".
         while any(map(_is_serving, old)) and time.monotonic() < deadline:
@@ -129,7 +140,7 @@ class Front:
 
     def drain(self) -> None:
         """Let nginx close its ports and finish what it is serving."""
-        processes.send(self.pid, signal.SIGQUIT)
+        self._send(signal.SIGQUIT)
 
     def terminate(self) -> None:
         """Nothing to do: nginx ends when the workers have answered what it is serving."""
@@ -137,24 +148,28 @@ class Front:
     def kill(self) -> None:
         """End nginx at once, with the workers of its own."""
         members = self.members()
-        processes.send(self.pid, signal.SIGTERM)
+        self._send(signal.SIGTERM)
         for pid in members:
             processes.send(pid, signal.SIGKILL)
 
     def clean(self) -> None:
         """Remove the pid file that a killed nginx leaves, and the empty one of a check."""
-        if not self.find():
+        if not self.adopt_running():
             (self._run_dir / "nginx.pid").unlink(missing_ok=True)
 
-    async def _end_orphans(self) -> None:
+    def _end_orphans(self) -> None:
         """Let the workers of a killed master close their ports; what they serve they finish."""
         for pid in self.members():
             processes.send(pid, signal.SIGQUIT)
 
-    def _noted_pid(self) -> int:
+    def _send(self, number: signal.Signals) -> None:
+        if self.pid is not None:
+            processes.send(self.pid, number)
+
+    def _noted_pid(self) -> int | None:
         with contextlib.suppress(OSError, ValueError):
             return int((self._run_dir / "nginx.pid").read_text())
-        return 0
+        return None
 
 
 def _is_nginx(pid: int, role: str = "") -> bool:

@@ -17,7 +17,7 @@ async def start_or_adopt(front: Front, output: Output) -> None:
     Raises:
         StickyError: it does not start.
     """
-    if front.find():
+    if front.adopt_running():
         await front.reload()
         output.event(f"nginx runs already (pid {front.pid}); it has read its configuration again")
     else:

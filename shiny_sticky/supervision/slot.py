@@ -216,12 +216,12 @@ class Slot:
 
 def why_recycle(limits: RecycleSettings, process: Incarnation) -> str:
     """Why a process should be replaced by now; empty if it should not."""
-    if limits.max_sessions is not None and process.sessions_served >= limits.max_sessions:
-        return f"it has served {process.sessions_served} sessions (recycle.max_sessions)"
+    if limits.sessions_served is not None and process.sessions_served >= limits.sessions_served:
+        return f"it has served {process.sessions_served} sessions (recycle.sessions_served)"
     if limits.lifetime is not None and process.uptime >= limits.lifetime:
         return f"it has served for {process.uptime:.0f} s (recycle.lifetime)"
     if limits.max_memory is not None:
         memory = processes.memory(process.pid)
         if memory > limits.max_memory:
-            return f"it has grown to {memory / 1e6:.0f} MB (recycle.max_memory)"
+            return f"it has grown to {memory / (1 << 20):.0f} MB (recycle.max_memory)"
     return ""

@@ -132,7 +132,7 @@ def table(status: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                     one["state"],
                     str(one["sessions"]),
                     str(one["sessions_served"]),
-                    f"{one['memory'] / 1e6:.0f} MB",
+                    f"{one['memory'] / (1 << 20):.0f} MB",
                     f"{one['cpu']:.1f} s",
                     str(worker["restarts"]),
                     duration(time.time() - one["since"]),

@@ -16,7 +16,7 @@ def print_summary(site: Site) -> None:
     """Say where the apps are, what is not as it should be, and show the workers."""
     output, settings = site.output, site.settings
     for app_name, app in settings.apps.items():
-        output.event(f"{app_name} is at {url(settings.listen[0])}{app.path}")
+        output.event(f"{app_name} is at {settings.base_url()}{app.path}")
     if site.front is None:
         output.event(f'nginx is yours to start: nginx -p "$PWD" -c {settings.nginx.conf}')
     for warning in warnings(site):
@@ -51,10 +51,3 @@ def too_few_files(settings: Settings) -> str:
         f"Each process may open {limit} files only (ulimit -Hn): enough for about {sessions} sessions. "
         f"For more: ulimit -n {processes.OPEN_FILES} as root before the start, or LimitNOFILE= in the service."
     )
-
-
-def url(address: str) -> str:
-    """The URL by which a browser on this machine reaches a listen address."""
-    host, _, port = address.rpartition(":")
-    here = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
-    return f"http://{here}" + ("" if port == "80" else f":{port}")

@@ -9,8 +9,8 @@ import subprocess
 import psutil
 import pytest
 
-from shiny_sticky.front import nginx_program as nginx
-from shiny_sticky.settings.model import IDENTITY_HEADERS
+from shiny_sticky.front import nginx_program
+from shiny_sticky.front.configuration import IDENTITY_HEADERS
 from support.real_site import ECHO, NGINX, ROOT, Site, free_port, until
 
 
@@ -89,9 +89,9 @@ def test_the_cookie_has_the_attributes_of_the_settings(site_of, cookie, expected
 
 def test_uploads_pass_up_to_the_limit_and_not_beyond(site_of):
     site = site_of({"app": {"target": ECHO, "workers": 1, "max_upload": "30MB"}}).start()
-    body = os.urandom(1_000_000) * 30
+    body = os.urandom(1 << 20) * 30
     seen = site.ask(method="POST", body=body).json
-    assert (seen["size"], seen["sha256"]) == (30_000_000, hashlib.sha256(body).hexdigest())
+    assert (seen["size"], seen["sha256"]) == (30 << 20, hashlib.sha256(body).hexdigest())
     try:
         status = site.ask(method="POST", body=body + b"!").status
     except (BrokenPipeError, ConnectionResetError):  # nginx need not read to the end what it refuses
@@ -188,7 +188,7 @@ def test_the_same_front_can_be_started_by_hand(site_of):
     site = site_of({"app": {"target": ECHO, "workers": 2}}).start("--no-nginx")
     assert not site.nginx_pid()
     assert site.says(r'nginx -p "\$PWD" -c ')
-    program = nginx.find(NGINX).path
+    program = nginx_program.find(NGINX).path
     subprocess.run([program, "-p", str(site.folder), "-c", "conf/sticky.conf"], check=True, cwd=site.folder)
     until(site.nginx_pid, "nginx runs")
     assert site.ask(cookie="sticky=app2").worker == "app2"
@@ -205,7 +205,7 @@ def test_the_snippet_works_inside_a_users_own_nginx(site_of):
     printed = site.command("--snippet", str(site.config))
     assert (printed.returncode, printed.stderr) == (0, "")
     (site.folder / "snippet.conf").write_text(printed.stdout)
-    program = nginx.find(NGINX)
+    program = nginx_program.find(NGINX)
     port = free_port()
     (site.folder / "own.conf").write_text(
         f"{f'load_module {program.njs_module};' if program.njs_module else ''}\n"
@@ -223,6 +223,10 @@ def test_the_snippet_works_inside_a_users_own_nginx(site_of):
     assert {site.ask().worker, site.ask().worker} == {"app1", "app2"}
     reply = site.ask(cookie="sticky=app2")
     assert (reply.worker, reply.set_cookies) == ("app2", [])
+    assert site.stop() == 0
+    waiting = site.ask()
+    assert (waiting.status, waiting.headers["Content-Type"]) == (503, "text/html")
+    assert b'http-equiv="refresh"' in waiting.body
     site.port = port
     assert site.ask().body == b"own"
 

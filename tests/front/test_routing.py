@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from support.load import PageLoads
 from support.real_site import ECHO, until
 
 WORKERS = ["app1", "app2", "app3", "app4"]
@@ -134,84 +133,6 @@ def test_keep_alive_connections_are_routed_request_by_request(site):
         assert json.loads(response.read())["worker"] == worker
         assert response.headers["Connection"] == "keep-alive"
     connection.close()
-
-
-# --- failover
-
-
-def test_a_dead_workers_clients_are_taken_over_within_the_request(site_of):
-    site = site_of({"app": {"target": ECHO, "workers": 3}}).start()
-    site.launcher.send_signal(signal.SIGSTOP)  # nobody replaces the worker
-    site.kill("app2")
-    replies = [site.ask(cookie="sticky=app2") for _ in range(6)]
-    assert {reply.status for reply in replies} == {200}
-    assert {reply.worker for reply in replies} == {"app1", "app3"}
-    assert all(reply.assigned == reply.worker for reply in replies)
-
-    socket = site.websocket(cookie="sticky=app2")
-    worker = json.loads(socket.recv())["worker"]
-    assert socket.getheaders()["set-cookie"].startswith(f"sticky={worker}; ")
-    socket.close()
-
-    fresh = collections.Counter(site.ask().worker for _ in range(12))
-    assert set(fresh) == {"app1", "app3"}
-    assert site.ask(cookie="sticky=app1").worker == "app1"
-    site.launcher.send_signal(signal.SIGCONT)
-
-
-def test_a_post_to_a_dead_worker_goes_to_another_with_its_body(site_of):
-    site = site_of({"app": {"target": ECHO, "workers": 2}}).start()
-    site.launcher.send_signal(signal.SIGSTOP)
-    site.kill("app1")
-    reply = site.ask(cookie="sticky=app1", method="POST", body=b"x" * 300_000)
-    assert (reply.status, reply.worker, reply.json["size"]) == (200, "app2", 300_000)
-    site.launcher.send_signal(signal.SIGCONT)
-
-
-@pytest.mark.parametrize(("method", "times"), [("POST", 1), ("PATCH", 1), ("GET", 2), ("PUT", 2)])
-def test_a_request_that_a_worker_has_begun_is_repeated_only_if_idempotent(site_of, tmp_path, method, times):
-    notes = tmp_path / "notes"
-    site = site_of({"app": {"target": ECHO, "workers": 2, "env": {"NOTES": str(notes)}}}).start()
-    # Both workers die of this request; whoever gets it has noted it before.
-    reply = site.ask("/?note=begun&die=1", cookie="sticky=app1", method=method, body=b"1")
-    assert reply.status >= 500
-    assert not reply.set_cookies
-    assert notes.read_text().splitlines() == [f"{method} begun app{number + 1}" for number in range(times)]
-
-
-def test_killing_workers_under_load_loses_no_page(site_of):
-    site = site_of().start()
-    with PageLoads(site, [None, *(f"sticky={worker}" for worker in WORKERS)]) as load:
-        for worker in WORKERS * 2:
-            site.back(worker, site.kill(worker))
-    assert not load.failures, load
-    assert min(load.loaded.values()) > 10, load.loaded
-
-
-def test_without_any_worker_there_is_a_page_that_comes_back_by_itself(site_of):
-    site = site_of({"app": {"target": ECHO, "workers": 2}}).start()
-    site.launcher.send_signal(signal.SIGSTOP)
-    site.kill("app1")
-    site.kill("app2")
-    for cookie in (None, "sticky=app1", "sticky=bogus"):
-        for method in ("GET", "POST"):
-            reply = site.ask(cookie=cookie, method=method)
-            assert reply.status == 503
-            assert int(reply.headers["Retry-After"]) > 0
-            assert reply.headers["Content-Type"] == "text/html"
-            assert b'http-equiv="refresh"' in reply.body
-            assert not reply.set_cookies
-    with pytest.raises(Exception, match="503"):
-        site.websocket()
-    site.launcher.send_signal(signal.SIGCONT)
-    until(lambda: site.ask().status == 200, "the workers are back")
-
-
-def test_a_worker_that_hangs_up_on_a_post_is_no_reason_to_try_again(site_of):
-    site = site_of({"app": {"target": ECHO, "workers": 1}}).start()
-    reply = site.ask("/?die=1", method="POST", body=b"1")
-    assert reply.status == 502
-    assert "Retry-After" not in reply.headers
 
 
 # --- what a name means stays

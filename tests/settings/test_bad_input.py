@@ -8,18 +8,12 @@ import sys
 import pytest
 import yaml
 
-from shiny_sticky.settings.model import (
-    AppSettings,
-    CacheSettings,
-    CookieSettings,
-    DeploySettings,
-    NginxSettings,
-    RecycleSettings,
-    Settings,
-    StopSettings,
-    load,
-)
+from shiny_sticky.errors import SettingsError
+from shiny_sticky.settings.mistakes import model_at
+from shiny_sticky.settings.model import AppSettings, Settings
+from shiny_sticky.settings.read import load
 from support.real_site import ECHO, ROOT, Site
+from support.settings_keys import all_keys
 
 MISTAKES = [
     # settings, what the message says
@@ -30,7 +24,19 @@ MISTAKES = [
     ("apps:\n  app:\n    workers: '4'", ":3: apps.app.workers: expected a whole number, got '4'"),
     ("apps:\n  app:\n    workers: true", ":3: apps.app.workers: expected a whole number, got True"),
     ("apps:\n  app:\n    env: {A: true}", ":3: apps.app.env.A: expected text (in quotes"),
-    ("apps:\n  app:\n    max_upload: much", ":3: apps.app.max_upload: "),
+    (
+        "apps:\n  app:\n    recycle: {max_sessions: 9}",
+        ':3: apps.app.recycle.max_sessions: unknown key; it is called "sessions_served" now; allowed here: ',
+    ),
+    (
+        "apps:\n  app:\n    max_upload: much",
+        ":3: apps.app.max_upload: expected a size, such as 100MB or 1GB, got ",
+    ),
+    (
+        "apps:\n  app:\n    max_upload: true",
+        ":3: apps.app.max_upload: expected a size, such as 100MB or 1GB, got T",
+    ),
+    ("apps:\n  app:\n    max_upload: 1e400", ":3: apps.app.max_upload: expected a size"),
     ("apps:\n  app:\n    max_upload: 0", ":3: apps.app.max_upload: "),
     ("apps:\n  app:\n    start_timeout: 0", ":3: apps.app.start_timeout: expected greater than 0"),
     ("apps:\n  app:\n    path: a b", ":3: apps.app.path: expected a path such as / or /foo/"),
@@ -228,15 +234,48 @@ def test_the_shipped_settings_are_good_and_complete():
     """Every key stands in the file, with its default."""
     file = ROOT / "config.yaml"
     written = yaml.safe_load(file.read_text())
-    assert list(written) == list(Settings.model_fields)
-    assert list(written["nginx"]) == list(NginxSettings.model_fields)
-    assert list(written["cookie"]) == list(CookieSettings.model_fields)
-    assert list(written["cache"]) == list(CacheSettings.model_fields)
-    assert list(written["deploy"]) == list(DeploySettings.model_fields)
-    assert list(written["stop"]) == list(StopSettings.model_fields)
-    assert list(written["apps"]["app"]) == list(AppSettings.model_fields)
-    assert list(written["apps"]["app"]["recycle"]) == list(RecycleSettings.model_fields)
+    assert [".".join(key) for key in keys_of(written)] == [key.replace("<name>", "app") for key, _ in all_keys()]
     assert load(file) == Settings.model_validate({}, context={"folder": ROOT})
+
+
+def keys_of(written, place=()):
+    """The places of all values in a settings file."""
+    for key, value in written.items():
+        if model_at((*place, key)) or key == "apps":
+            yield from keys_of(value, (*place, key))
+        else:
+            yield (*place, key)
+
+
+@pytest.mark.parametrize("key", [key for key, _ in all_keys()])
+def test_a_slip_in_any_key_is_told_which_was_meant(tmp_path, key):
+    """Also in those of groups that are added one day."""
+    *groups, last = key.split(".")
+    settings = {f"{last}x": None}
+    for group in reversed(groups):
+        settings = {group.strip("<>"): settings}
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    with pytest.raises(SettingsError) as refused:
+        load(file)
+    place = ".".join([*groups, f"{last}x"]).replace("<name>", "name")
+    assert f'{place}: unknown key; did you mean "{last}"?' in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        ("100MB", 100 << 20),
+        ("100 MiB", 100 << 20),
+        ("100m", 100 << 20),
+        ("1.5GB", 3 << 29),
+        ("2k", 2048),
+        ("7B", 7),
+        ("7", 7),
+    ],
+)
+def test_sizes_are_read_as_nginx_reads_them(written, size):
+    assert AppSettings.model_validate({"target": "a:b", "max_upload": written}).max_upload == size
 
 
 def test_a_path_with_a_space_is_no_trouble(tmp_path):

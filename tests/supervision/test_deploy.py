@@ -288,7 +288,7 @@ def test_stopping_ends_what_an_earlier_launcher_left_too(site_of):
 @pytest.mark.parametrize(
     ("limit", "reason"),
     [
-        ({"max_sessions": 2}, "it has served 2 sessions"),
+        ({"sessions_served": 2}, "it has served 2 sessions"),
         ({"lifetime": 2}, "it has served for "),
         ({"max_memory": "1MB"}, "it has grown to "),
     ],

@@ -16,7 +16,7 @@ import websocket
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shiny_sticky.settings.model import IDENTITY_HEADERS
+from shiny_sticky.front.configuration import IDENTITY_HEADERS
 from shiny_sticky.worker.middleware.session_tags import SessionTagMiddleware, session_id
 from support.real_site import APPS, ECHO, ROOT, Site
 from support.shiny_session import ShinySession, Tally
@@ -228,9 +228,9 @@ def test_a_session_url_is_forwarded_as_any_other(echo):
 def test_an_upload_to_a_session_url_has_the_limit_of_its_app(site_of):
     site = site_of({"app": {"target": ECHO, "workers": 1, "max_upload": "3MB"}}).start()
     url = f"/session/{site.incarnation('app1')}-x/upload/y"
-    body = os.urandom(3_000_000)
+    body = os.urandom(3 << 20)
     seen = site.ask(url, method="POST", body=body).json
-    assert (seen["size"], seen["sha256"]) == (3_000_000, hashlib.sha256(body).hexdigest())
+    assert (seen["size"], seen["sha256"]) == (3 << 20, hashlib.sha256(body).hexdigest())
     try:
         status = site.ask(url, method="POST", body=body + b"!").status
     except (BrokenPipeError, ConnectionResetError):  # nginx need not read to the end what it refuses

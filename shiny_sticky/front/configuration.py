@@ -1,0 +1,249 @@
+"""nginx's configuration: rendered from the settings, tested by nginx, put in place of the old one."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from shiny_sticky import processes, resources
+from shiny_sticky.errors import StickyError
+from shiny_sticky.front import cookie
+from shiny_sticky.front.nginx_program import Nginx
+from shiny_sticky.front.patterns import ACCEPTED, incarnations_pattern, numbers_pattern
+from shiny_sticky.settings.model import SHINY_LIB, AppSettings, Settings
+from shiny_sticky.settings.names import worker_names
+from shiny_sticky.settings.users import owner_of
+
+# Request headers by which web servers and proxies tell an app who the user is. The first two are what Shiny
+# itself reads `session.user` and `session.groups` from.
+IDENTITY_HEADERS = (
+    "Shiny-Server-Credentials",
+    "RStudio-Connect-Credentials",
+    "Posit-Connect-User-Session-Token",
+    "Remote-User",
+    "Remote-Groups",
+    "Remote-Email",
+    "Remote-Name",
+    "X-Remote-User",
+    "X-Remote-Group",
+    "X-Forwarded-User",
+    "X-Forwarded-Groups",
+    "X-Forwarded-Email",
+    "X-Forwarded-Preferred-Username",
+    "X-Forwarded-Access-Token",
+    "X-Auth-Request-User",
+    "X-Auth-Request-Email",
+    "X-Auth-Request-Groups",
+    "X-Webauth-User",
+)
+
+# Of what is compressed for each request anew.
+GZIP_LEVEL = 1
+
+# The page that says that no worker can be reached, in run_dir: nginx's processes may read that folder.
+UNAVAILABLE_PAGE = "unavailable.html"
+
+
+def render(settings: Settings, nginx: Nginx, source: Path, *, snippet: bool = False) -> str:
+    """Write the nginx configuration.
+
+    Args:
+        settings: what to serve.
+        nginx: the program that it is for.
+        source: the settings file, named in the first line.
+        snippet: only what belongs into an existing ``http {}``.
+
+    Raises:
+        StickyError: a setting needs what this nginx lacks.
+    """
+    if settings.trusted_proxies and not nginx.has_realip:
+        raise StickyError(f"trusted_proxies needs nginx's realip module; {nginx.path} is compiled without it.")
+    template = _environment().get_template("snippet.conf.j2" if snippet else "sticky.conf.j2")
+    text = template.render(
+        source=source,
+        conf=settings.nginx.conf,
+        njs_module=nginx.njs_module,
+        njs_script=resources.path("njs/sticky.js"),
+        unavailable_page=settings.run_dir / UNAVAILABLE_PAGE,
+        other_upstreams=nginx.other_upstreams,
+        user=_user_directive(settings),
+        run_dir=settings.run_dir,
+        open_files=processes.open_files_limit(),
+        listen=settings.listen,
+        secure_auto=settings.cookie.secure == "auto",
+        **_forwarded(settings),
+        gzip_level=GZIP_LEVEL,
+        cache=_cache(settings),
+        apps=[_app(settings, name, app) for name, app in settings.apps.items()],
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).lstrip("\n").rstrip() + "\n"
+
+
+def _forwarded(settings: Settings) -> dict[str, Any]:
+    """What the template needs to know of headers that proxies in front have set, or somebody else."""
+    trusted = bool(settings.trusted_proxies)
+    identity = {name: name.lower().replace("-", "_") for name in settings.identity_headers}
+    passed = {name.lower() for name in identity}
+    return {
+        "trusted_proxies": settings.trusted_proxies,
+        "proto": "$sticky_proto" if trusted else "$scheme",
+        "host": "$sticky_host" if trusted else "$http_host",
+        "stripped_headers": [name for name in IDENTITY_HEADERS if name.lower() not in passed],
+        "identity_headers": list(identity.items()),
+    }
+
+
+def _cache(settings: Settings) -> dict[str, Any] | None:
+    """What the template needs to know of the cache; None if there is none."""
+    if not settings.cache.enabled:
+        return None
+    return {"max_size": nginx_size(settings.cache.max_size), "accepted": ACCEPTED}
+
+
+def _app(settings: Settings, name: str, app: AppSettings) -> dict[str, Any]:
+    """What the template needs to know of an app."""
+    return {
+        "name": name,
+        "path": app.path,
+        "workers": app.workers,
+        "names": name + numbers_pattern(app.workers),
+        "incarnations": incarnations_pattern(name, list(settings.apps)),
+        "names_list": worker_names(name, app.workers),
+        "cookie": settings.cookie_name(name),
+        "cached": _cached_locations(settings, name),
+        "attributes": cookie.attributes(settings, app.path),
+        "max_upload": nginx_size(app.max_upload),
+        # A server takes well under 1 KB of the zone; the rest is nginx's own bookkeeping.
+        "zone": f"{64 + 2 * app.workers}k",
+        "keepalive": max(16, 4 * app.workers),
+    }
+
+
+def _cached_locations(settings: Settings, name: str) -> list[str]:
+    """The locations within an app's whose files may be kept, as nginx writes them; exact for a file."""
+    if not settings.cache.enabled:
+        return []
+    paths = [f"{settings.apps[name].path}{SHINY_LIB}", *settings.cached_paths(name)]
+    return [f"^~ {path}" if path.endswith("/") else f"= {path}" for path in paths]
+
+
+def nginx_size(size: int) -> str:
+    """A number of bytes as nginx writes it: whole mebibytes or kibibytes where it is that, else bytes."""
+    for unit, letter in ((1 << 20, "m"), (1 << 10, "k")):
+        if size % unit == 0:
+            return f"{size // unit}{letter}"
+    return str(size)
+
+
+def _user_directive(settings: Settings) -> str | None:
+    """User and group for nginx's processes; None where only root could choose them."""
+    if os.geteuid() != 0:
+        return None
+    owner = owner_of(settings)
+    group = owner.gid if owner.group is None else owner.group
+    return f"{owner.name} {grp.getgrgid(group).gr_name}"
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(resources.path("conf")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters["conf"] = quoted
+    return environment
+
+
+def quoted(value: object) -> str:
+    """A value as one word of nginx's configuration: in quotes where it has white space."""
+    text = str(value)
+    return f'"{text}"' if re.search(r"\s", text) else text
+
+
+def check(settings: Settings, text: str, nginx: Nginx) -> None:
+    """Let nginx test a configuration, which stays as it is on disk.
+
+    nginx takes a moment for that: call it in a thread where others wait.
+
+    Args:
+        settings: say where the configuration is kept.
+        text: the new one.
+        nginx: tests it.
+
+    Raises:
+        StickyError: nginx refuses it, or no file can be written there.
+    """
+    new = _tested(settings, text, nginx)
+    with contextlib.suppress(OSError):
+        new.unlink()
+
+
+def install(settings: Settings, text: str, nginx: Nginx) -> bool:
+    """Put a configuration in place of the old one, once nginx has accepted it, and the page that it shows.
+
+    Args:
+        settings: say where these are kept.
+        text: the new configuration.
+        nginx: tests it; for that it may take a moment.
+
+    Returns:
+        Whether the configuration differs from what was there.
+
+    Raises:
+        StickyError: nginx refuses it (the old one stays), or a file cannot be written.
+    """
+    conf = settings.nginx.conf
+    page = resources.path("conf/unavailable.html").read_text(encoding="utf-8")
+    new = _tested(settings, text, nginx)
+    try:
+        _replace(settings.run_dir / UNAVAILABLE_PAGE, page)
+        changed = not conf.is_file() or conf.read_text(encoding="utf-8") != text
+        new.replace(conf)
+    except OSError as error:
+        raise _cannot_be_written(conf, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink()
+    return changed
+
+
+def _tested(settings: Settings, text: str, nginx: Nginx) -> Path:
+    """A file beside the configuration, with a text that nginx accepts.
+
+    Raises:
+        StickyError: it does not (and there is no such file), or it cannot be written.
+    """
+    conf = settings.nginx.conf
+    new = conf.with_name(f".{conf.name}.new")
+    try:
+        conf.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text, encoding="utf-8")
+        nginx.test(new, settings.run_dir / "nginx-error.log")
+    except (OSError, StickyError) as error:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise _cannot_be_written(conf, error) if isinstance(error, OSError) else error from None
+    return new
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file that nginx's processes may read, unless it is there already; it is never seen half-written."""
+    if file.is_file() and file.read_text(encoding="utf-8") == text:
+        return
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.chmod(0o644)
+    new.replace(file)
+
+
+def _cannot_be_written(conf: Path, error: OSError) -> StickyError:
+    return StickyError(f"The nginx configuration {conf} cannot be written: {error.strerror}")

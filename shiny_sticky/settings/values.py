@@ -1,0 +1,95 @@
+"""The values that settings may have beyond plain text and numbers: paths, addresses, sizes, names."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+
+from shiny_sticky.settings.names import APP_PATTERN
+
+SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def absolute(path: Path, info: ValidationInfo) -> Path:
+    """Make a path absolute, starting from the settings file's folder; links are kept as they are."""
+    folder = (info.context or {}).get("folder", Path.cwd())
+    path = Path(os.path.normpath(folder / path.expanduser()))
+    if bad := set(str(path)) & set("\"'$;{}\\\n"):
+        raise ValueError(f"the path {path} has characters that nginx's configuration cannot hold: {bad}")
+    return path
+
+
+def _listen_address(value: str) -> str:
+    """Check ``host:port``; the host is an IP address, localhost or ``*``.
+
+    Raises:
+        ValueError: with what is allowed.
+    """
+    match = re.fullmatch(r"(\*|localhost|[0-9.]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", value)
+    if not match:
+        raise ValueError('expected host:port, such as 127.0.0.1:8080, 0.0.0.0:8080 or "[::]:8080"')
+    host, port = match[1], int(match[2])
+    if host not in ("*", "localhost"):
+        try:
+            ipaddress.ip_address(host.strip("[]"))
+        except ValueError:
+            raise ValueError(f"{host} is no IP address") from None
+    if not 1 <= port <= 65535:
+        raise ValueError(f"port {port} is not between 1 and 65535")
+    return value
+
+
+def mount_path(value: str) -> str:
+    """Check a path that an app is mounted at, and give it with a slash at its end."""
+    value = value if value.endswith("/") else value + "/"
+    if not re.fullmatch(r"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*", value):
+        raise ValueError("expected a path such as / or /foo/, of letters, digits and . _ ~ -")
+    return value
+
+
+def _url_path(value: str) -> str:
+    """Check the URL path of a file, or of a folder with a slash at its end."""
+    if (
+        not re.fullmatch(r"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*([A-Za-z0-9_~-][A-Za-z0-9._~-]*)?", value)
+        or value == "/"
+    ):
+        raise ValueError("expected a path such as /img/ or /logo.png, of letters, digits and . _ ~ -")
+    return value
+
+
+def _network(value: str) -> str:
+    ipaddress.ip_network(value, strict=True)
+    return value
+
+
+def _size(value: Any) -> int:
+    """Read a number of bytes as nginx does, for which 1 MB is 1,048,576 of them (1 MiB).
+
+    Raises:
+        ValueError: with what is allowed.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)(?:I?B)?", str(value).upper())
+    if not match or not isinstance(value, int | str):
+        raise ValueError(f"expected a size, such as 100MB or 1GB, got {value!r}")
+    return int(float(match[1]) * SIZE_UNITS[match[2]])
+
+
+def as_list(value: Any) -> Any:
+    """Take one value for a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
+AbsolutePath = Annotated[Path, AfterValidator(absolute)]
+ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+UrlPath = Annotated[str, AfterValidator(_url_path)]
+Network = Annotated[str, AfterValidator(_network)]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
+AppName = Annotated[str, Field(pattern=f"^{APP_PATTERN}$", max_length=32)]
+Size = Annotated[int, BeforeValidator(_size)]
+SizeSchema = WithJsonSchema({"type": ["integer", "string"], "pattern": "^[0-9.]+ ?[KMGTkmgt]?([Ii]?[Bb])?$"})
+Strictly = Field(strict=True)

@@ -1,0 +1,170 @@
+"""What nginx does when a worker cannot be reached, or goes away in the middle of a request."""
+
+import collections
+import concurrent.futures
+import json
+import signal
+import threading
+
+import pytest
+
+from support.real_site import ECHO, Site, until
+
+WORKERS = ["app1", "app2", "app3", "app4"]
+
+
+def unattended(site: Site, dead: list[str]) -> Site:
+    """Kill workers that the launcher shall not replace before the end of the test."""
+    site.launcher.send_signal(signal.SIGSTOP)
+    for worker in dead:
+        site.kill(worker)
+    return site
+
+
+def test_a_dead_workers_clients_are_taken_over_within_the_request(site_of):
+    site = site_of({"app": {"target": ECHO, "workers": 3}}).start()
+    site.launcher.send_signal(signal.SIGSTOP)  # nobody replaces the worker
+    site.kill("app2")
+    replies = [site.ask(cookie="sticky=app2") for _ in range(6)]
+    assert {reply.status for reply in replies} == {200}
+    assert {reply.worker for reply in replies} == {"app1", "app3"}
+    assert all(reply.assigned == reply.worker for reply in replies)
+
+    socket = site.websocket(cookie="sticky=app2")
+    worker = json.loads(socket.recv())["worker"]
+    assert socket.getheaders()["set-cookie"].startswith(f"sticky={worker}; ")
+    socket.close()
+
+    fresh = collections.Counter(site.ask().worker for _ in range(12))
+    assert set(fresh) == {"app1", "app3"}
+    assert site.ask(cookie="sticky=app1").worker == "app1"
+    site.launcher.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("cookie", ["sticky=app2", "sticky=bogus", None])
+def test_any_number_of_dead_workers_is_skipped(site_of, cookie, method):
+    site = site_of({"app": {"target": ECHO, "workers": 16}}).start()
+    unattended(site, [f"app{number}" for number in range(1, 17) if number != 9])
+    for _ in range(20):
+        reply = site.ask(cookie=cookie, method=method, body=b"x")
+        assert (reply.status, reply.worker, reply.assigned) == (200, "app9", "app9")
+    socket = site.websocket(cookie=cookie)
+    assert json.loads(socket.recv())["worker"] == "app9"
+    socket.close()
+
+
+@pytest.mark.parametrize("cookie", ["sticky=app2", None])
+def test_live_workers_take_even_shares_of_a_dead_ones_clients(site_of, cookie):
+    site = unattended(site_of({"app": {"target": ECHO, "workers": 4}}).start(), ["app2"])
+    shares = collections.Counter(site.ask(cookie=cookie).worker for _ in range(12))
+    assert shares == {"app1": 4, "app3": 4, "app4": 4}
+
+
+def test_a_post_to_a_dead_worker_goes_to_another_with_its_body(site_of):
+    site = site_of({"app": {"target": ECHO, "workers": 2}}).start()
+    site.launcher.send_signal(signal.SIGSTOP)
+    site.kill("app1")
+    reply = site.ask(cookie="sticky=app1", method="POST", body=b"x" * 300_000)
+    assert (reply.status, reply.worker, reply.json["size"]) == (200, "app2", 300_000)
+    site.launcher.send_signal(signal.SIGCONT)
+
+
+# --- a request that a worker has begun
+
+
+@pytest.mark.parametrize(
+    ("method", "times"), [("POST", 1), ("PATCH", 1), ("PROPPATCH", 1), ("GET", 2), ("HEAD", 2), ("PUT", 2)]
+)
+@pytest.mark.parametrize(
+    ("cookie", "kept"), [("sticky=app1", False), ("sticky=app1", True), ("sticky=bogus", False), (None, True)]
+)
+def test_a_request_goes_to_a_second_worker_if_idempotent_and_to_a_third_one_never(
+    site_of, tmp_path, method, times, cookie, kept
+):
+    """Of a request that kills whoever gets it: that has noted it before. Over new connections and kept ones."""
+    site = noting(site_of, tmp_path)
+    if kept:
+        warm(site)
+    unattended(site, [])
+    reply = site.ask("/?note=begun&die=1", cookie=cookie, method=method, body=b"1")
+    assert reply.status == 502
+    assert not reply.set_cookies
+    assert len(notes(tmp_path)) == times
+    if cookie == "sticky=app1":
+        assert notes(tmp_path)[0] == f"{method} begun app1"
+
+
+@pytest.mark.parametrize("dead", [["app2"], ["app2", "app3"], ["app2", "app3", "app4"], ["app1", "app2"]])
+def test_workers_that_cannot_be_reached_do_not_count(site_of, tmp_path, dead):
+    site = unattended(noting(site_of, tmp_path), dead)
+    reply = site.ask("/?note=begun&die=1", cookie="sticky=app1")
+    assert reply.status == 502
+    assert "Retry-After" not in reply.headers, "the page that comes back by itself would do it again"
+    assert len(notes(tmp_path)) == min(2, 4 - len(dead))
+
+
+def noting(site_of, folder) -> Site:
+    return site_of({"app": {"target": ECHO, "workers": 4, "env": {"NOTES": str(folder / "notes")}}}).start()
+
+
+def notes(folder) -> list[str]:
+    return (folder / "notes").read_text().splitlines()
+
+
+def warm(site: Site) -> None:
+    """Let each of nginx's processes keep a connection to every worker, in the pool and by name."""
+    with concurrent.futures.ThreadPoolExecutor(32) as clients:
+        asked = [clients.submit(site.ask, "/", cookie) for cookie in [None, *map("sticky={}".format, WORKERS)] * 64]
+    assert {each.result().status for each in asked} == {200}
+
+
+def test_killing_workers_under_load_loses_no_page(site_of):
+    site = site_of().start()
+    stop, failures, loaded = threading.Event(), [], collections.Counter()
+
+    def load_pages(cookie):
+        while not stop.is_set():
+            reply = site.ask(cookie=cookie)
+            loaded[cookie] += 1
+            if reply.status != 200:
+                failures.append((cookie, reply.status, reply.body[:200]))
+
+    cookies = [None, *(f"sticky={worker}" for worker in WORKERS)]
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        clients = [pool.submit(load_pages, cookie) for cookie in cookies]
+        try:
+            for worker in WORKERS * 2:
+                site.back(worker, site.kill(worker))
+        finally:
+            stop.set()
+        for client in clients:
+            client.result()
+    assert not failures
+    assert min(loaded.values()) > 10, loaded
+
+
+def test_without_any_worker_there_is_a_page_that_comes_back_by_itself(site_of):
+    site = site_of({"app": {"target": ECHO, "workers": 2}}).start()
+    site.launcher.send_signal(signal.SIGSTOP)
+    site.kill("app1")
+    site.kill("app2")
+    for cookie in (None, "sticky=app1", "sticky=bogus"):
+        for method in ("GET", "POST"):
+            reply = site.ask(cookie=cookie, method=method)
+            assert reply.status == 503
+            assert int(reply.headers["Retry-After"]) > 0
+            assert reply.headers["Content-Type"] == "text/html"
+            assert b'http-equiv="refresh"' in reply.body
+            assert not reply.set_cookies
+    with pytest.raises(Exception, match="503"):
+        site.websocket()
+    site.launcher.send_signal(signal.SIGCONT)
+    until(lambda: site.ask().status == 200, "the workers are back")
+
+
+def test_a_worker_that_hangs_up_on_a_post_is_no_reason_to_try_again(site_of):
+    site = site_of({"app": {"target": ECHO, "workers": 1}}).start()
+    reply = site.ask("/?die=1", method="POST", body=b"1")
+    assert reply.status == 502
+    assert "Retry-After" not in reply.headers
