@@ -81,11 +81,7 @@ def check_reach(settings: Settings, owner: Owner, folder: Path) -> None:
     """
     if not owner.switches:
         return
-    needed = {resources.path("worker"): "the workers' program", settings.run_dir.parent: "the folder of run_dir"}
-    for name, app in settings.apps.items():
-        needed.setdefault(app.python or Path(sys.executable), "its Python")
-        file = Path(app.target.partition(":")[0])
-        needed.setdefault(file if file.suffix == ".py" else folder, f"app {name}")
+    needed = _needed(settings, folder)
     closed: dict[Path, list[str]] = {}
     ways = {path: [*_way_to(path), *_way_to(path.resolve())] for path in needed}
     unusable = _unusable(owner, sorted({step for way in ways.values() for step in way}))
@@ -94,6 +90,16 @@ def check_reach(settings: Settings, owner: Owner, folder: Path) -> None:
             closed.setdefault(barrier, []).append(f"{path} ({needed[path]})")
     if closed:
         raise StickyError("\n".join(_explained(owner, barrier, paths) for barrier, paths in closed.items()))
+
+
+def _needed(settings: Settings, folder: Path) -> dict[Path, str]:
+    """What processes run and serve, each with what it is."""
+    needed = {resources.path("worker"): "the workers' program", settings.run_dir.parent: "the folder of run_dir"}
+    for name, app in settings.apps.items():
+        needed.setdefault(app.python or Path(sys.executable), "its Python")
+        file = Path(app.target.partition(":")[0])
+        needed.setdefault(file if file.suffix == ".py" else folder, f"app {name}")
+    return needed
 
 
 def _way_to(path: Path) -> list[Path]:
