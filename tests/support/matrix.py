@@ -12,11 +12,11 @@ A scenario is a generator: it drives one tab, yields once in its middle, and ret
 
 That makes four tests, one a way. At the `yield`, the way `deploy` replaces every process of the site, with the tab
 open and its session alive. One deploy does for all scenarios of a file: each is played to its middle before.
+There is one more way for those that ask for it: `restart` replaces the one process that has the session.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Generator
@@ -25,29 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser
 
-from support.browser import PATIENCE, Visitor, without_cookies
-from support.real_site import APPS, Site, until
+from support.browser import Visitor, without_cookies
+from support.real_site import APPS, Site
 from support.shiny_run import ShinyRun
+from support.tab import Tab, process, session_id
 
 WAYS = ("shiny_run", "launcher", "deploy", "cookies_blocked")
 WORKERS = 2
 FEATURES = APPS / "features"
 
-# Notes when a value changes: as a page is changed by messages, each is told of after the message that changed it.
-WATCH = """([name, value]) => {
-    const seen = ((window.seen ??= {})[name] = []);
-    const look = () => {
-        const now = value();
-        if (now != null && now !== seen.at(-1)?.[1]) seen.push([performance.now() / 1000, now]);
-    };
-    new MutationObserver(look).observe(document, {
-        subtree: true, childList: true, attributes: true, characterData: true
-    });
-}"""
-
-Scenario = Callable[["Tab"], Generator[None, None, Any]]
+Scenario = Callable[[Tab], Generator[None, None, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,100 +61,25 @@ class Observed:
     complaints: set[str]
 
 
-class Tab:
-    """One app in a visitor's tab, and others beside it.
-
-    Attributes:
-        page: the one that was opened last.
-        url: of the app.
-        printed: lines that the server has printed up to now.
-    """
-
-    page: Page
-
-    def __init__(self, visitor: Visitor, url: str, printed: list[str]) -> None:
-        self.url = url
-        self.printed = printed
-        self._visitors = [visitor]
-        self._pages: list[Page] = []
-
-    def open(self, path: str = "", **watched: str) -> Page:
-        """Open the app.
-
-        Args:
-            path: below its own.
-            watched: JavaScript functions whose values are noted from the first moment on; see `seen`.
-        """
-        script = "".join(f"({WATCH})([{name!r}, {value}]);\n" for name, value in watched.items())
-        self.page = self._visitors[0].open(self.url + path, script)
-        self._pages.append(self.page)
-        return self.page
-
-    def seen(self, name: str) -> list[tuple[float, Any]]:
-        """Each value that was watched, in order, with the second at which it came."""
-        return [(second, value) for second, value in self.page.evaluate(f"seen[{name!r}]")]
-
-    def another(self, url: str = "") -> Page:
-        """The app as another visitor sees it, in a session in another process where there are several.
-
-        A visitor without cookies has no way to be a different one; that is another tab.
-        """
-        mine = process(self.page)
-        for _ in range(8):
-            self._visitors.append(self._visitors[0].other())
-            page = self._visitors[-1].open(url or self.url)
-            self._pages.append(page)
-            if process(page) != mine or not mine:
-                return page
-        raise AssertionError(f"all sessions are in {mine}")
-
-    def leave(self) -> None:
-        """Close the tab, and whatever else was opened: what those pages complained of is known from here on."""
-        while self._pages:
-            self._pages.pop().close()
-
-    @property
-    def complaints(self) -> list[str]:
-        """Of all visitors, beginning with the first one's."""
-        return [complaint for visitor in dict.fromkeys(self._visitors) for complaint in visitor.complaints]
-
-
-def session_id(page: Page) -> str:
-    """The id of a page's session, as the browser knows it, once it has begun."""
-    page.wait_for_function("window.Shiny?.shinyapp?.config?.sessionId")
-    return page.evaluate("Shiny.shinyapp.config.sessionId")
-
-
-def process(page: Page) -> str:
-    """The process that has a page's session: its name, and none under `shiny run`, where there is one only."""
-    return session_id(page).rpartition("-")[0]
-
-
-def text_of(locator: Locator) -> str:
-    """What an output shows, once it shows something."""
-    until(lambda: locator.inner_text().strip(), f"{locator} has a text", PATIENCE / 1000)
-    return locator.inner_text().strip()
-
-
 class Play:
     """A scenario while it is played: up to its middle, and to its end."""
 
     def __init__(self, feature: Feature, visitor: Visitor, url: str, printed: list[str]) -> None:
         self.tab = Tab(visitor, url, printed)
-        self._url = url
-        self._earlier = len(visitor.complaints)
         self._steps = feature.scenario(self.tab)
+        self._session = ""
         self._failure: Exception | None = None
 
     def to_the_middle(self) -> None:
         """Play it up to its `yield`. What goes wrong is raised at the end: others are played meanwhile."""
         try:
             next(self._steps)
+            self._session = session_id(self.tab.page)
         except Exception as error:
             self._failure = error
 
     def to_the_end(self) -> Observed:
-        """Play the rest.
+        """Play the rest, with the session in which it was begun.
 
         Raises:
             Exception: whatever went wrong in either half.
@@ -173,21 +87,17 @@ class Play:
         try:
             if self._failure is not None:
                 raise self._failure
+            assert session_id(self.tab.page) == self._session
+            assert self.tab.page.evaluate("Shiny.shinyapp.isConnected()")
             next(self._steps)
         except StopIteration as end:
             self.tab.leave()
-            return Observed(end.value, self._complaints())
+            return Observed(end.value, self.tab.complaints)
         except Exception as error:
-            for line in (*self._complaints(), "The server has printed:", *self.tab.printed[-20:]):
+            for line in (*sorted(self.tab.complaints), "The server has printed:", *self.tab.printed[-20:]):
                 error.add_note(line)
             raise
         raise AssertionError("a scenario yields once, and then returns what it has observed")
-
-    def _complaints(self) -> set[str]:
-        """What the console complained of, without what differs from server to server, and session to session."""
-        plain = (complaint.replace(self._url, "/") for complaint in self.tab.complaints[self._earlier :])
-        # The browser asks for an icon when it likes, once a visitor, and no app here has one.
-        return {re.sub(r"session/[\w.-]+/", "session/<id>/", text) for text in plain if "/favicon.ico" not in text}
 
 
 class Matrix:
@@ -203,7 +113,7 @@ class Matrix:
         self._wanted = features
         self._folder = Path(tempfile.mkdtemp(prefix="st-matrix-", dir="/tmp"))
         self._under_shiny_run: dict[str, ShinyRun] = {}
-        self._observed: dict[Feature, Observed] = {}
+        self._observed: dict[Feature, Observed | Exception] = {}
         self._deployed: dict[Feature, Play] | None = None
         self._cookieless: Visitor | None = None
         self._site: Site | None = None
@@ -253,22 +163,38 @@ class Matrix:
             Exception: whatever goes wrong in it.
         """
         if way == "shiny_run":
-            if feature not in self._observed:
-                server = self._under_shiny_run[feature.name]
-                self._observed[feature] = self._play(feature, self._visitor(), server.url, server.lines)
-            return self._observed[feature]
+            return self._as_it_should_be(feature)
         if way == "deploy":
             return self._over_a_deploy(feature)
+        midway = self._restart if way == "restart" else lambda _: None
         visitor = self._without_cookies() if way == "cookies_blocked" else self._visitor()
-        observed = self._play(feature, visitor, self._url(feature), self._site.lines)
+        observed = self._play(feature, visitor, self._url(feature), self._site.lines, midway)
         assert bool(visitor.context.cookies()) == (way != "cookies_blocked")
         return observed
 
+    def _as_it_should_be(self, feature: Feature) -> Observed:
+        if feature not in self._observed:
+            server = self._under_shiny_run[feature.name]
+            try:
+                self._observed[feature] = self._play(feature, self._visitor(), server.url, server.lines)
+            except Exception as error:
+                self._observed[feature] = error
+        if isinstance(observed := self._observed[feature], Exception):
+            raise observed
+        return observed
+
     @staticmethod
-    def _play(feature: Feature, visitor: Visitor, url: str, printed: list[str]) -> Observed:
+    def _play(
+        feature: Feature,
+        visitor: Visitor,
+        url: str,
+        printed: list[str],
+        midway: Callable[[Tab], None] = lambda _: None,
+    ) -> Observed:
         play = Play(feature, visitor, url, printed)
         try:
             play.to_the_middle()
+            midway(play.tab)
             return play.to_the_end()
         finally:
             play.tab.leave()
@@ -292,6 +218,14 @@ class Matrix:
         assert deployed.returncode == 0, deployed.stdout + deployed.stderr
         assert [worker for worker, pid in pids.items() if self._site.pid(worker) == pid] == []
 
+    def _restart(self, tab: Tab) -> None:
+        """Replace the process that has a tab's session, which stays there."""
+        worker = process(tab.page).partition(".")[0]
+        pid = self._site.pid(worker)
+        restarted = self._site.command("restart", worker, str(self._site.config), timeout=240)
+        assert restarted.returncode == 0, restarted.stdout + restarted.stderr
+        assert self._site.pid(worker) != pid
+
     # --- visitors
 
     def _url(self, feature: Feature) -> str:
@@ -307,20 +241,23 @@ class Matrix:
         return self._cookieless
 
 
-def as_under_shiny_run(app: str, *, quick: bool = False, env: dict[str, str] | None = None) -> Any:
+def as_under_shiny_run(
+    app: str, *, quick: bool = False, env: dict[str, str] | None = None, also: tuple[str, ...] = ()
+) -> Any:
     """Make four tests of a scenario: what is observed, and complained of, is the same as under `shiny run`.
 
     Args:
         app: its file, in tests/apps/features.
         quick: whether it is tested when time matters, too.
         env: environment variables for the app.
+        also: further ways.
     """
 
     def test_of(scenario: Scenario) -> Any:
         feature = Feature(scenario, app, env or {})
 
         # Of one scope with the site, so that pytest plays all scenarios of a file in one way after the other.
-        @pytest.mark.parametrize("way", WAYS, scope="module")
+        @pytest.mark.parametrize("way", (*WAYS, *also), scope="module")
         def test(matrix: Matrix, way: str) -> None:
             expected = matrix.observe(feature, "shiny_run")
             observed = matrix.observe(feature, way)

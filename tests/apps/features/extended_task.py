@@ -5,8 +5,8 @@ import asyncio
 from shiny import App, Inputs, Outputs, Session, reactive, render, ui
 
 app_ui = ui.page_fluid(
-    ui.input_numeric("seconds", "Seconds", 1),
     ui.input_task_button("start", "Start"),
+    ui.input_action_button("finish", "Finish"),
     ui.input_action_button("cancel", "Cancel"),
     ui.output_text("status"),
     ui.output_text("result"),
@@ -16,16 +16,24 @@ app_ui = ui.page_fluid(
 
 
 def server(input: Inputs, output: Outputs, session: Session):
+    may_finish = asyncio.Event()
+
     @ui.bind_task_button(button_id="start")
     @reactive.extended_task
-    async def task(seconds: float) -> str:
-        await asyncio.sleep(seconds)
-        return f"took {seconds} s"
+    async def task(number: int) -> str:
+        await may_finish.wait()
+        return f"task {number} is done"
 
     @reactive.effect
     @reactive.event(input.start)
     def start():
-        task(input.seconds())
+        may_finish.clear()
+        task(input.start())
+
+    @reactive.effect
+    @reactive.event(input.finish)
+    def finish():
+        may_finish.set()
 
     @reactive.effect
     @reactive.event(input.cancel)

@@ -1,7 +1,7 @@
 """A plot that is drawn anew when an input or its size changes, and knows where it is clicked and brushed."""
 
 import matplotlib.pyplot as plt
-from shiny import App, Inputs, Outputs, Session, render, ui
+from shiny import App, Inputs, Outputs, Session, render, req, ui
 
 app_ui = ui.page_fluid(
     ui.input_numeric("top", "Top", 10),
@@ -20,12 +20,12 @@ def server(input: Inputs, output: Outputs, session: Session):
 
     @render.text
     def clicked():
-        at = input.plot_click()
+        at = req(input.plot_click())
         return f"clicked: {at['x']:.1f}, {at['y']:.1f}"
 
     @render.text
     def brushed():
-        box = input.plot_brush()
+        box = req(input.plot_brush())
         return f"brushed: {box['xmin']:.1f} to {box['xmax']:.1f}"
 
 

@@ -4,21 +4,23 @@ from itertools import pairwise
 
 from playwright.sync_api import expect
 
-from support.matrix import as_under_shiny_run, text_of
+from support.matrix import as_under_shiny_run
+from support.tab import text_of
 
-BAR = "() => document.querySelector('.shiny-notification .progress-bar')?.style.width"
+BAR = "() => document.querySelector('.shiny-notification .progress-bar')?.style.width || null"
 BUSY = "() => document.documentElement.classList.contains('shiny-busy')"
 RECALCULATING = "() => document.querySelector('#computed')?.classList.contains('recalculating')"
 ANSWER = "() => document.querySelector('.shiny-chat-message:last-child')?.innerText"
 
-# Of what a computation in tests/apps/features/progress.py takes.
-MOST_OF_IT = 1.0
+# Seconds. What comes at once takes less; what comes bit by bit in tests/apps/features takes more than twice as
+# long, so that a browser which is slow to show its beginning does no harm.
+A_WHILE = 0.6
 
 
 def spread(seen):
     """The values that were seen, and whether they came over some time rather than all at once."""
     seconds = [second for second, _ in seen]
-    return [value for _, value in seen], seconds[-1] - seconds[0] > MOST_OF_IT
+    return [value for _, value in seen], seconds[-1] - seconds[0] > A_WHILE
 
 
 def longest(seen, value):
@@ -55,9 +57,9 @@ def test_the_page_shows_that_it_is_busy_at_its_first_load_and_at_each_computatio
     expect(page.locator("html.shiny-busy")).to_have_count(0)
     later = tab.seen("busy")[len(at_first) - 1 :]
     return {
-        "busy at first": longest(at_first, True) > MOST_OF_IT,
-        "busy again": longest(later, True) > MOST_OF_IT,
-        "recalculating": longest(tab.seen("recalculating"), True) > MOST_OF_IT,
+        "busy at first": longest(at_first, True) > A_WHILE,
+        "busy again": longest(later, True) > A_WHILE,
+        "recalculating": longest(tab.seen("recalculating"), True) > A_WHILE,
         "spinners": page.locator("html[data-shiny-busy-spinners]").count(),
     }
 
@@ -101,11 +103,11 @@ def test_an_extended_task_leaves_the_session_free_and_can_be_cancelled(tab):
     expect(status).to_have_text("running")
     page.locator("#more").click()
     expect(page.locator("#count")).to_have_text("1")
-    still = status.inner_text()
-    expect(page.locator("#result")).to_have_text("took 1 s")
-    expect(button).to_be_enabled()
     yield
-    page.locator("#seconds").fill("60")
+    still = status.inner_text()
+    page.locator("#finish").click()
+    expect(page.locator("#result")).to_have_text("task 1 is done")
+    expect(button).to_be_enabled()
     button.click()
     expect(button).to_be_disabled()
     page.locator("#cancel").click()
