@@ -92,7 +92,7 @@ def answers(port: int) -> bool:
 
 def ask(port: int, cookie: bytes) -> tuple[str, str | None]:
     """The worker that answered, and the one that the response's cookie names."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\nHost: here\r\nCookie: " + cookie + b"\r\n\r\n")
         reply = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, body = reply.partition(b"\r\n\r\n")
