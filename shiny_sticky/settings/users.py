@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import itertools
 import os
 import pwd
 import subprocess
@@ -81,12 +82,12 @@ def check_reach(settings: Settings, owner: Owner, folder: Path) -> None:
     """
     if not owner.switches:
         return
-    needed = _needed(settings, folder)
     closed: dict[Path, list[str]] = {}
+    needed = _needed(settings, folder)
     ways = {path: [*_way_to(path), *_way_to(path.resolve())] for path in needed}
-    unusable = _unusable(owner, sorted({step for way in ways.values() for step in way}))
+    unusable = _unusable(owner, sorted(set(itertools.chain(*ways.values()))))
     for path, way in ways.items():
-        if barrier := next((step for step in way if step in unusable), None):
+        for barrier in [step for step in way if step in unusable][:1]:
             closed.setdefault(barrier, []).append(f"{path} ({needed[path]})")
     if closed:
         raise StickyError("\n".join(_explained(owner, barrier, paths) for barrier, paths in closed.items()))
