@@ -2,7 +2,6 @@
 //
 //   upstream(r)   cookie in, upstream out        js_set $sticky_upstream   sticky.upstream;
 //   set_cookie(r) upstream in, Set-Cookie out    js_set $sticky_set_cookie sticky.set_cookie;
-//   other(r)      upstream in, another one out   js_set $sticky_other      sticky.other;
 //
 // These variables tell which app a request is for (see conf/snippet.conf.j2):
 //
@@ -51,20 +50,6 @@ function answered(r) {
     return socket && is_worker(r, socket[1]) ? socket[1] : '';
 }
 
-// Another worker than those that were tried, drawn at random; the pool if there is none.
-function other(r) {
-    const app = r.variables.sticky_app;
-    const untried = [];
-
-    for (let number = 1; number <= Number(r.variables.sticky_workers); number++) {
-        if (r.variables.upstream_addr.indexOf('/' + app + number + '.sock') < 0) {
-            untried.push(app + number);
-        }
-    }
-
-    return untried.length ? untried[parseInt(r.variables.request_id.slice(0, 6), 16) % untried.length] : app + '_pool';
-}
-
 // The Set-Cookie of a response: the name of the worker that answered, or nothing (and then nginx adds no
 // header) when the browser's cookie says so already or no worker answered.
 function set_cookie(r) {
@@ -77,4 +62,4 @@ function set_cookie(r) {
     return r.variables.sticky_cookie + '=' + worker + '; ' + r.variables.sticky_attributes;
 }
 
-export default { upstream, set_cookie, other };
+export default { upstream, set_cookie };
