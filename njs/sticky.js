@@ -1,4 +1,5 @@
 // The routing rule: a browser's cookie names its worker, and the worker that answered names the cookie.
+// Maps in conf/snippet.conf.j2 answer the usual cases alike, without JavaScript: one valid cookie, and none.
 //
 //   upstream(r)   cookie in, upstream out        js_set $sticky_upstream   sticky.upstream;
 //   set_cookie(r) upstream in, Set-Cookie out    js_set $sticky_set_cookie sticky.set_cookie;

@@ -104,8 +104,14 @@ def test_workers_that_cannot_be_reached_do_not_count(site_of, tmp_path, dead):
     assert len(notes(tmp_path)) == min(2, 4 - len(dead))
 
 
-def noting(site_of, folder) -> Site:
-    return site_of({"app": {"target": ECHO, "workers": 4, "env": {"NOTES": str(folder / "notes")}}}).start()
+def test_a_bad_request_takes_two_down_also_behind_a_row_of_dead_workers(site_of, tmp_path):
+    site = unattended(noting(site_of, tmp_path, workers=12), [f"app{number}" for number in range(1, 8)])
+    assert site.ask("/?note=begun&die=1", cookie="sticky=app1").status == 502
+    assert len(notes(tmp_path)) == 2
+
+
+def noting(site_of, folder, workers=4) -> Site:
+    return site_of({"app": {"target": ECHO, "workers": workers, "env": {"NOTES": str(folder / "notes")}}}).start()
 
 
 def notes(folder) -> list[str]:
