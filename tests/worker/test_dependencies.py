@@ -133,7 +133,7 @@ def test_a_session_that_outlives_its_replacement_gets_the_files_of_what_it_draws
 
 
 def test_a_process_that_is_recycled_leaves_its_sessions_all_they_need(site_of):
-    site = site_with(site_of, app={"recycle": {"max_sessions": 1}}).start()
+    site = site_with(site_of, app={"recycle": {"sessions_served": 1}}).start()
     session = session_at(site, "app1")
     old = session.incarnation
     until(lambda: site.incarnation("app1") != old, "app1 is replaced")
