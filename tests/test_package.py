@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 import venv
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from shiny_sticky.settings.model import Settings
 from support.real_site import APPS, ECHO, ROOT, Site
@@ -48,6 +50,14 @@ def test_the_wheel_serves_outside_the_checkout(installed):
 def test_the_wheel_brings_the_command(installed):
     (entry,) = installed.parent.glob("lib/python*/site-packages/shiny_sticky-*.dist-info/entry_points.txt")
     assert "shiny-sticky = shiny_sticky.cli:main" in entry.read_text()
+
+
+def test_what_workers_serve_with_is_for_an_app_to_pin():
+    """No upper bound, and nothing is drawn in that serves nobody: a template may ask for websockets below 16."""
+    required = {found.name: found for found in map(Requirement, requires("shiny-sticky"))}
+    for name, oldest in {"uvicorn": "0.23", "uvloop": "0.17", "httptools": "0.5", "websockets": "13"}.items():
+        assert not required[name].extras, name
+        assert str(required[name].specifier) == f">={oldest}"
 
 
 def test_the_published_schema_is_that_of_the_settings():

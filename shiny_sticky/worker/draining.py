@@ -2,79 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import asyncio
+
+from .asgi import ASGIApp, Message, Receive, Scope, Send
 
 
-class ConnectionTracker:
-    """Counts what an app is serving, and knows when it may end.
+class WorkerState:
+    """What a worker is serving; made once, and known to all that count, ask or change it.
 
     Args:
-        app: the ASGI app.
         max_sessions: websockets that may be open at a time; 0 is no limit.
-        page: the path of a page to render before anything else; empty for none.
 
     Attributes:
         sessions: websockets that are open now.
-        served: websockets accepted in all.
+        sessions_served: websockets accepted since the start.
         requests: HTTP requests in progress.
-        draining: no new connection is kept; once nothing is open any more, `on_idle` is called.
-        on_drain: called when that begins.
+        draining: new sessions are refused, and each response closes its connection.
     """
 
-    def __init__(self, app: Any, max_sessions: int = 0, page: str = "") -> None:
-        self.app = app
-        self.page = page
+    def __init__(self, max_sessions: int = 0) -> None:
         self.max_sessions = max_sessions
         self.sessions = 0
-        self.served = 0
+        self.sessions_served = 0
         self.requests = 0
         self.draining = False
-        self.on_drain: Callable[[], None] = lambda: None
-        self.on_idle: Callable[[], None] = lambda: None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one connection, and count it."""
-        if scope["type"] == "http":
-            self.requests += 1
-            try:
-                await self.app(scope, receive, self._closing(send) if self.draining else send)
-            finally:
-                self.requests -= 1
-                self._check()
-        elif scope["type"] == "websocket":
-            self.sessions += 1
-            self.served += 1
-            try:
-                await self.app(scope, receive, send)
-            finally:
-                self.sessions -= 1
-                self._check()
-        else:
-            await self.app(scope, receive, send)
+        self._idle: asyncio.Event | None = None
 
     @property
     def full(self) -> bool:
         """Whether no other session is welcome."""
         return self.draining or 0 < self.max_sessions <= self.sessions
 
-    def drain(self) -> None:
-        """Wait for the end of what is open, and begin nothing that lasts."""
-        self.draining = True
-        self.on_drain()
-        self._check()
+    def something_ended(self) -> None:
+        """Look whether anything is open still, after a session or request has ended."""
+        if self._idle is not None and not self.sessions and not self.requests:
+            self._idle.set()
 
-    def _check(self) -> None:
-        if self.draining and not self.sessions and not self.requests:
-            self.on_idle()
+    async def idle(self) -> None:
+        """Wait until nothing is open."""
+        self._idle = asyncio.Event()  # not before: Python 3.9 binds it to the event loop of the moment
+        self.something_ended()
+        await self._idle.wait()
 
-    @staticmethod
-    def _closing(send: Any) -> Any:
-        """Let the response end its connection, so that nginx sends nothing more on it."""
 
-        async def send_closing(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
-            await send(message)
+class ConnectionTracker:
+    """Counts what an app is serving.
 
-        return send_closing
+    Args:
+        app: the ASGI app.
+        state: has the counts, and whether the worker drains.
+    """
+
+    def __init__(self, app: ASGIApp, state: WorkerState) -> None:
+        self.app = app
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, and count it."""
+        state = self._state
+        if scope["type"] == "http":
+            state.requests += 1
+            try:
+                await self.app(scope, receive, _closing(send) if state.draining else send)
+            finally:
+                state.requests -= 1
+                state.something_ended()
+        elif scope["type"] == "websocket":
+            state.sessions += 1
+            state.sessions_served += 1
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                state.sessions -= 1
+                state.something_ended()
+        else:
+            await self.app(scope, receive, send)
+
+
+def _closing(send: Send) -> Send:
+    """Let the response end its connection, so that nginx sends nothing more on it."""
+
+    async def send_closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send(message)
+
+    return send_closing

@@ -9,7 +9,9 @@ import re
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from .asgi import ASGIApp
 
 # Frames of these say nothing of the app's own mistake.
 HERE = str(Path(__file__).parent)
@@ -19,7 +21,7 @@ class LoadError(Exception):
     """The target is there, but is not what it should be."""
 
 
-def load(target: str) -> Any:
+def load(target: str) -> ASGIApp:
     """Load an app.
 
     Args:
@@ -46,16 +48,16 @@ def load(target: str) -> Any:
             return wrap_express_app(file)
         app = _attribute(_module_of(file), attribute or "app", target)
     _check_asgi(app, target)
-    return app
+    return cast("ASGIApp", app)
 
 
-def is_shiny(app: Any) -> bool:
+def is_shiny(app: ASGIApp) -> bool:
     """Whether a loaded app is Shiny's."""
     shiny = sys.modules.get("shiny")
     return shiny is not None and isinstance(app, shiny.App)
 
 
-def is_dependency(app: Any, folder: str) -> bool:
+def is_dependency(app: ASGIApp, folder: str) -> bool:
     """Whether Shiny's ``lib/<folder>/`` is that of an HTML dependency, and not of the app's own static files.
 
     Args:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
-from typing import Any
 
 from . import shutdown_callbacks
+from .asgi import ASGIApp
 from .control_channel import ControlChannel
+from .draining import WorkerState
 from .fork_server import ForkServer
-from .loading import LoadError, load, readable_traceback
+from .loading import LoadError, is_shiny, load, readable_traceback
 from .middleware import stack
 from .options import Descriptors, WorkerOptions
 from .protocol import Failed, Unforkable
@@ -66,15 +67,17 @@ def run_fork_server(options: WorkerOptions) -> int:
     return serve_app(app, forked, channel)
 
 
-def serve_app(app: Any, options: WorkerOptions, channel: ControlChannel) -> int:
+def serve_app(app: ASGIApp, options: WorkerOptions, channel: ControlChannel) -> int:
     """Serve a loaded app until the worker is to end."""
     from .server import serve
 
-    serve(stack.build(app, options), channel, options)
+    state = WorkerState(options.max_sessions)
+    page = options.path if is_shiny(app) else ""
+    serve(stack.build(app, options, state), state, channel, options, page)
     return 0
 
 
-def _load(target: str, channel: ControlChannel) -> Any:
+def _load(target: str, channel: ControlChannel) -> ASGIApp | None:
     """The app; None if it cannot be had, and then the launcher knows why."""
     faulthandler.enable()  # a hung worker is ended by SIGABRT: its stacks go to the log
     try:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import signal
 import socket
+from typing import cast
 
 import uvicorn
 
+from .asgi import ASGIApp
 from .control_channel import ControlChannel
-from .draining import ConnectionTracker
+from .draining import WorkerState
 from .options import WorkerOptions
 from .protocol import Beat, Ready
 from .transport import behind_nginx
@@ -30,48 +33,57 @@ class Server(uvicorn.Server):
     """A uvicorn server that tells the launcher how it is, and drains at SIGUSR2.
 
     Args:
-        config: loaded; its app is the tracker.
-        tracker: counts what is open.
+        config: loaded.
+        state: what is open.
         channel: the launcher is told on it.
         drain_timeout: seconds that sessions get from then on, before they are closed (1012, service restart).
+        page: the path of a page to render before anything else; empty for none.
     """
 
     def __init__(
-        self, config: uvicorn.Config, tracker: ConnectionTracker, channel: ControlChannel, drain_timeout: float
+        self,
+        config: uvicorn.Config,
+        state: WorkerState,
+        channel: ControlChannel,
+        drain_timeout: float,
+        page: str,
     ) -> None:
         super().__init__(config)
-        self._tracker = tracker
+        self._state = state
         self._channel = channel
         self._drain_timeout = drain_timeout
+        self._page = page
         self._beats: asyncio.Task[None] | None = None
+        self._drain_task: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve, and say so."""
         await super().startup(sockets=sockets)
         if self.started:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, self._drain)
-            if self._tracker.page:
-                await render_page(self._tracker.app, self._tracker.page)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, self._start_draining)
+            if self._page:
+                await render_page(cast("ASGIApp", self.config.app), self._page)
             self._channel.tell(Ready())
             self._beats = asyncio.create_task(self._beat())
 
     async def _beat(self) -> None:
         """Give the launcher a sign of life from the event loop, every second."""
         while True:
-            tracker = self._tracker
-            self._channel.tell_now(Beat(tracker.sessions, tracker.served))
+            self._channel.tell_now(Beat(self._state.sessions, self._state.sessions_served))
             await asyncio.sleep(BEAT_SECONDS)
 
-    def _drain(self) -> None:
-        """Keep the open sessions and their requests, but let nginx bring nobody new over an old connection."""
-        self._tracker.on_idle = self._end
-        self._tracker.drain()
+    def _start_draining(self) -> None:
+        if self._drain_task is None:
+            self._drain_task = asyncio.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        """Keep the open sessions and their requests until they end, but let nginx bring nobody new; then end."""
+        self._state.draining = True
         for connection in list(self.server_state.connections):
             if isinstance(connection, self.config.http_protocol_class):
                 connection.shutdown()  # now if it is idle, else with the response
-        asyncio.get_running_loop().call_later(self._drain_timeout, self._end)
-
-    def _end(self) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._state.idle(), self._drain_timeout)
         self.should_exit = True
 
 
@@ -97,18 +109,20 @@ def load_server() -> None:
         config.get_loop_factory()
 
 
-def serve(tracker: ConnectionTracker, channel: ControlChannel, options: WorkerOptions) -> None:
+def serve(app: ASGIApp, state: WorkerState, channel: ControlChannel, options: WorkerOptions, page: str) -> None:
     """Serve an app until SIGTERM, or until it is drained.
 
     Args:
-        tracker: the ASGI app, counted.
+        app: the ASGI app, behind its middleware.
+        state: in which that counts what is open.
         channel: the launcher is told on it when the app answers, and how it is.
         options: the worker's, with its descriptors.
+        page: the path of a page to render before anything else; empty for none.
     """
     assert options.descriptors is not None and options.descriptors.listen is not None
     listener = socket.socket(fileno=options.descriptors.listen)
     config = uvicorn.Config(
-        tracker,
+        app,
         loop=event_loop(),
         log_level="warning",
         access_log=False,  # nginx writes one
@@ -118,5 +132,5 @@ def serve(tracker: ConnectionTracker, channel: ControlChannel, options: WorkerOp
         timeout_graceful_shutdown=math.ceil(options.stop_timeout),
     )
     config.load()
-    config.http_protocol_class = behind_nginx(config.http_protocol_class, tracker)
-    Server(config, tracker, channel, options.drain_timeout).run(sockets=[listener])
+    config.http_protocol_class = behind_nginx(config.http_protocol_class, state)
+    Server(config, state, channel, options.drain_timeout, page).run(sockets=[listener])

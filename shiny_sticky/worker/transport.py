@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
-from .draining import ConnectionTracker
+from .asgi import ASGIApp, Message, Receive, Scope, Send
+from .draining import WorkerState
 
 # Seconds that nginx gets to close a websocket's connection, after the worker has.
 LINGER_SECONDS = 2
@@ -24,7 +26,7 @@ class CorkedTransport:
     # More than this is sent at once, so that streams are not copied together.
     LARGEST = 64 * 1024
 
-    def __init__(self, transport: Any, loop: Any) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._pending: list[bytes] = []
@@ -55,20 +57,20 @@ class CorkedTransport:
         self.flush()
         self._transport.close()
 
-    def uncork(self) -> Any:
+    def uncork(self) -> asyncio.Transport:
         """The real transport, for all that is written from here on."""
         self.flush()
         return self._transport
 
-    def flushing(self, app: Any) -> Any:
+    def flushing(self, app: ASGIApp) -> ASGIApp:
         """An ASGI app that sends a body piece by piece: each has left when `send` returns, the first with the head.
 
         Args:
             app: the ASGI app.
         """
 
-        async def flushing_app(scope: Any, receive: Any, send: Any) -> None:
-            async def send_flushing(message: Any) -> None:
+        async def flushing_app(scope: Scope, receive: Receive, send: Send) -> None:
+            async def send_flushing(message: Message) -> None:
                 await send(message)
                 if message["type"] != "http.response.start":
                     self.flush()
@@ -89,7 +91,7 @@ class LingeringTransport:
         loop: the event loop.
     """
 
-    def __init__(self, transport: Any, loop: Any) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._rest: _Rest | None = None
@@ -104,9 +106,9 @@ class LingeringTransport:
 
     def is_closing(self) -> bool:
         """Whether nothing can be sent any more."""
-        return self._rest is not None or bool(self._transport.is_closing())
+        return self._rest is not None or self._transport.is_closing()
 
-    def set_protocol(self, protocol: Any) -> None:
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
         """Let a protocol have what is read; once this is closing, nothing but its end."""
         if self._rest is None:
             self._transport.set_protocol(protocol)
@@ -117,7 +119,7 @@ class LingeringTransport:
         """Say that nothing more comes, and close when the peer has, or after a while."""
         if self.is_closing():
             return
-        self._rest = _Rest(self._transport.get_protocol())
+        self._rest = _Rest(cast("asyncio.Protocol", self._transport.get_protocol()))
         self._transport.set_protocol(self._rest)
         self._transport.resume_reading()
         self._rest.timer = self._loop.call_later(LINGER_SECONDS, self._transport.close)
@@ -127,7 +129,7 @@ class LingeringTransport:
             self._transport.close()
 
 
-class _Rest:
+class _Rest(asyncio.Protocol):
     """The protocol of what still comes on a connection that was closed here: it is read, and ignored.
 
     Attributes:
@@ -135,9 +137,9 @@ class _Rest:
         timer: what ends the wait for it.
     """
 
-    def __init__(self, protocol: Any) -> None:
+    def __init__(self, protocol: asyncio.Protocol) -> None:
         self.protocol = protocol
-        self.timer: Any = None
+        self.timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Ignore it."""
@@ -155,11 +157,12 @@ class _Rest:
 
     def connection_lost(self, error: Exception | None) -> None:
         """Pass it on; the wait is over."""
-        self.timer.cancel()
+        if self.timer is not None:
+            self.timer.cancel()
         self.protocol.connection_lost(error)
 
 
-def behind_nginx(protocol: Any, tracker: ConnectionTracker) -> Any:
+def behind_nginx(protocol: Any, state: WorkerState) -> Any:
     """A uvicorn HTTP protocol class with the transports above, which refuses surplus sessions.
 
     Responses are corked. Websockets are not, so a computation's messages leave while it goes on.
@@ -169,20 +172,20 @@ def behind_nginx(protocol: Any, tracker: ConnectionTracker) -> Any:
 
     Args:
         protocol: uvicorn's own class.
-        tracker: knows whether another session is welcome.
+        state: tells whether another session is welcome.
     """
 
     class BehindNginx(protocol):  # type: ignore[misc]
-        app: Any
+        app: ASGIApp
         transport: Any
 
-        def connection_made(self, transport: Any) -> None:
+        def connection_made(self, transport: asyncio.Transport) -> None:
             corked = CorkedTransport(transport, self.loop)
             self.app = corked.flushing(self.app)
             super().connection_made(corked)
 
         def handle_websocket_upgrade(self, *event: Any) -> None:  # h11's comes with the request
-            if tracker.full:
+            if state.full:
                 self.transport.close()
             else:
                 self.transport = LingeringTransport(self.transport.uncork(), self.loop)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+
+from .asgi import ASGIApp, Message, Scope
 
 
-async def render_page(app: Any, path: str) -> None:
+async def render_page(app: ASGIApp, path: str) -> None:
     """Ask a Shiny app for its page once, before anybody else does.
 
     If its UI is a function, Shiny knows a page's files (``lib/…``) only in processes that have rendered one. A page
@@ -16,7 +17,7 @@ async def render_page(app: Any, path: str) -> None:
         app: the ASGI app.
         path: where it is mounted.
     """
-    scope = {
+    scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -31,10 +32,10 @@ async def render_page(app: Any, path: str) -> None:
         "server": None,
     }
 
-    async def receive() -> Any:
+    async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    async def send(_: Any) -> None:
+    async def send(_: Message) -> None:
         pass
 
     # A page that needs a real visitor fails here, and is none the worse for it.

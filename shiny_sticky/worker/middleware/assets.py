@@ -6,14 +6,17 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-from .compression import CompressedFiles, encodings, preferred
+from ..asgi import ASGIApp, Headers, Message, Receive, Scope, Send
+from ..draining import WorkerState
+from ..options import CacheOptions
+from .compression import Coding, CompressedFiles, codings, preferred
 
-# What nginx keeps a file for, in seconds: until the next deploy.
+# Seconds that nginx keeps a file: until the next deploy.
 LONG = 365 * 86400
 
-# And what it keeps one for that was compressed in a hurry.
+# Seconds that nginx keeps a quickly compressed file.
 BRIEFLY = 1
 
 # Files of more bytes pass as they are.
@@ -36,42 +39,37 @@ class AssetMiddleware:
 
     Args:
         app: the ASGI app; it sees whole paths.
+        state: once the worker drains, nothing is marked: a newer process has newer files.
+        options: what nginx keeps, and where compressed files are.
         lib: the path of Shiny's own files; empty if the app is not Shiny's.
         is_dependency: whether a folder's name below `lib` is one of Shiny's HTML dependencies.
-        paths: other files (/logo.png) and folders (/img/) to keep.
-        store: of compressed files.
-        max_age: seconds that browsers may use Shiny's own files without asking.
     """
 
     def __init__(
         self,
-        app: Any,
+        app: ASGIApp,
+        state: WorkerState,
+        options: CacheOptions,
         lib: str,
         is_dependency: Callable[[str], bool],
-        paths: list[str],
-        store: CompressedFiles,
-        max_age: int,
     ) -> None:
         self.app = app
-        self.leaving = False
+        self._state = state
         self._lib = lib
         self._is_dependency = is_dependency
-        self._files = {path for path in paths if not path.endswith("/")}
-        self._folders = tuple(path for path in paths if path.endswith("/"))
-        self._store = store
-        self._encodings = encodings()
-        self._immutable = f"public, max-age={max_age}, immutable".encode()
+        self._files = {path for path in options.paths if not path.endswith("/")}
+        self._folders = tuple(path for path in options.paths if path.endswith("/"))
+        self._store = CompressedFiles(Path(options.folder), options.room)
+        self._codings = codings()
+        self._immutable = f"public, max-age={options.max_age}, immutable".encode()
 
-    def stop_marking(self) -> None:
-        """Mark no more: a newer process has taken this one's place, and what it has is old."""
-        self.leaving = True
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "http" and scope["method"] == "GET" and not self.leaving:
+        if scope["type"] == "http" and scope["method"] == "GET" and not self._state.draining:
             shinys = self._is_shinys(scope["path"])
             if (shinys or self._is_named(scope["path"])) and _is_plain(scope):
-                send = self._keeping(scope, send, shinys)
+                cache_control = self._immutable if shinys else None
+                send = AssetResponder(send, self._coding(scope), self._store, cache_control).send
         await self.app(scope, receive, send)
 
     def _is_shinys(self, path: str) -> bool:
@@ -83,78 +81,94 @@ class AssetMiddleware:
     def _is_named(self, path: str) -> bool:
         return path in self._files or path.startswith(self._folders)
 
-    def _keeping(self, scope: Any, send: Any, shinys: bool) -> Any:
-        """The `send` of a response that is gathered, and sent in one piece as nginx is to keep it."""
-        start: Any = None  # its first message, as long as it may be kept; else False
-        body: list[bytes] = []
-        size = 0
+    def _coding(self, scope: Scope) -> Coding | None:
+        """The best coding that the client takes and this interpreter can make."""
+        header = b", ".join(value for key, value in scope["headers"] if key == b"accept-encoding")
+        names = preferred(header.decode("latin-1"))
+        return next((self._codings[name] for name in names if name in self._codings), None)
 
-        async def send_kept(message: Any) -> None:
-            nonlocal start, size
-            if start is None and message["type"] == "http.response.start":
-                told = {key.lower(): value for key, value in message.get("headers", ())}
-                if message["status"] == 200 and _may_be_kept(told):
-                    start = message
-                else:
-                    start = False
-                    await send(message)
-            elif not start or message["type"] != "http.response.body":
-                await send(message)
-            else:
-                body.append(message.get("body", b""))
-                size += len(body[-1])
-                if size > LARGEST:
-                    first, start = start, False
-                    await send(first)
-                    await send({**message, "body": b"".join(body)})
-                elif not message.get("more_body"):
-                    headers, data = await self._kept(scope, list(start["headers"]), b"".join(body), shinys)
-                    await send({**start, "headers": headers})
-                    await send({"type": "http.response.body", "body": data})
 
-        return send_kept
+class AssetResponder:
+    """The response to one request: gathered, and sent in one piece as nginx is to keep it, if it may be kept.
 
-    async def _kept(
-        self, scope: Any, headers: list[tuple[bytes, bytes]], data: bytes, shinys: bool
-    ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """The headers and body of a response that nginx may keep."""
-        given = {key.lower(): value for key, value in headers}
-        expires, encoding, tag = LONG, "", hashlib.blake2b(data, digest_size=12).hexdigest()
-        if (
-            len(data) >= SMALLEST
-            and b"content-encoding" not in given
-            and COMPRESSIBLE.match(given.get(b"content-type", b"").decode("latin-1"))
-        ):
-            wanted = ", ".join(
-                value.decode("latin-1") for key, value in scope["headers"] if key == b"accept-encoding"
-            )
-            encoding = next((name for name in preferred(wanted) if name in self._encodings), "")
+    Args:
+        send: takes what is sent in the end.
+        coding: that the client takes.
+        store: of compressed files.
+        cache_control: what browsers are told; None is for the app to say, or else to ask again each time.
+    """
+
+    def __init__(
+        self, send: Send, coding: Coding | None, store: CompressedFiles, cache_control: bytes | None
+    ) -> None:
+        self._send = send
+        self._coding = coding
+        self._store = store
+        self._cache_control = cache_control
+        self._start: Message | None = None  # held back as long as the whole response may be kept
+        self._body: list[bytes] = []
+        self._size = 0
+
+    async def send(self, message: Message) -> None:
+        """Take a message of the app's."""
+        if message["type"] == "http.response.start" and message["status"] == 200 and _cacheable(_given(message)):
+            self._start = message
+        elif message["type"] == "http.response.body" and self._start is not None:
+            await self._gather(self._start, message)
+        else:
+            await self._send(message)
+
+    async def _gather(self, start: Message, message: Message) -> None:
+        """Take a piece of the body, and send the response if that was the last, or is too much."""
+        self._body.append(message.get("body", b""))
+        self._size += len(self._body[-1])
+        if self._size > LARGEST:
+            self._start = None
+            await self._send(start)
+            await self._send({**message, "body": b"".join(self._body)})
+        elif not message.get("more_body"):
+            await self._finish(start, b"".join(self._body))
+
+    async def _finish(self, start: Message, body: bytes) -> None:
+        """Send the whole response: compressed where that is worth it, and with what it is kept by."""
+        given = _given(start)
+        tag, expires = hashlib.blake2b(body, digest_size=12).hexdigest(), LONG
         new = {b"accept-ranges": b"bytes", b"vary": b"Accept-Encoding"}
-        if encoding:
-            quickly, well = self._encodings[encoding]
-            name = f"{tag}.{encoding}"
-            best = self._store.find(name)
-            if best is None:
-                if self._store.add(name, well, data):
-                    expires = BRIEFLY
-                # Its bytes differ from the best's: so must a tag by which clients put ranges together.
-                tag = f"{tag}-q"
-                data = await asyncio.get_running_loop().run_in_executor(None, quickly, data)
-            else:
-                data = best
-            tag = f"{tag}-{encoding}"
-            new[b"content-encoding"] = encoding.encode()
+        if self._coding is not None and _compressible(given, body):
+            body, tag, expires = await self._best_or_quick(self._coding, body, tag)
+            new[b"content-encoding"] = self._coding.name.encode()
         new[b"etag"] = f'"{tag}"'.encode()
-        new[b"content-length"] = str(len(data)).encode()
+        new[b"content-length"] = str(len(body)).encode()
         new[b"x-accel-expires"] = str(expires).encode()
-        if shinys:
-            new[b"cache-control"] = self._immutable
+        if self._cache_control is not None:
+            new[b"cache-control"] = self._cache_control
         elif b"cache-control" not in given:
             new[b"cache-control"] = b"no-cache"  # kept by browsers, and asked for with its tag each time
-        return [*((key, value) for key, value in headers if key.lower() not in new), *new.items()], data
+        kept: Headers = [(key, value) for key, value in start.get("headers", ()) if key.lower() not in new]
+        await self._send({**start, "headers": [*kept, *new.items()]})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _best_or_quick(self, coding: Coding, body: bytes, tag: str) -> tuple[bytes, str, int]:
+        """A file as well compressed as can be if that is made; else quickly, and the best is begun.
+
+        Returns:
+            The compressed file, the tag that it has, and the seconds that nginx is to keep it.
+        """
+        name = f"{tag}.{coding.name}"
+        best = self._store.find(name)
+        if best is not None:
+            return best, f"{tag}-{coding.name}", LONG
+        expires = BRIEFLY if self._store.add(name, coding.well, body) else LONG
+        # Quick and best differ in bytes, so they need different tags: clients put ranges together by them.
+        return await asyncio.to_thread(coding.quickly, body), f"{tag}-q-{coding.name}", expires
 
 
-def _is_plain(scope: Any) -> bool:
+def _given(start: Message) -> dict[bytes, bytes]:
+    """The headers that an app has sent, by their names in lower case."""
+    return {key.lower(): value for key, value in start.get("headers", ())}
+
+
+def _is_plain(scope: Scope) -> bool:
     """Whether a request is for a path as it stands, and all of it: nothing that nginx could read otherwise."""
     path: str = scope["path"]
     asked = {key for key, _ in scope["headers"]}
@@ -166,7 +180,7 @@ def _is_plain(scope: Any) -> bool:
     )
 
 
-def _may_be_kept(headers: dict[bytes, bytes]) -> bool:
+def _cacheable(headers: dict[bytes, bytes]) -> bool:
     """Whether a response is the same for everybody, by its headers, and not too large."""
     control = headers.get(b"cache-control", b"").lower()
     return (
@@ -175,3 +189,9 @@ def _may_be_kept(headers: dict[bytes, bytes]) -> bool:
         and not any(word in control for word in (b"no-store", b"private"))
         and int(headers.get(b"content-length", b"0")) <= LARGEST
     )
+
+
+def _compressible(headers: dict[bytes, bytes], body: bytes) -> bool:
+    """Whether a file gets smaller by compressing, as far as its type tells."""
+    kind = headers.get(b"content-type", b"").decode("latin-1")
+    return len(body) >= SMALLEST and b"content-encoding" not in headers and COMPRESSIBLE.match(kind) is not None

@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 try:
     import brotli  # type: ignore[import-untyped]
@@ -27,30 +28,41 @@ NICENESS = 10
 Compress = Callable[[bytes], bytes]
 
 
-def encodings() -> dict[str, tuple[Compress, Compress]]:
-    """The content codings that this interpreter can make: each as quickly, and as well, as makes sense.
+class Coding(NamedTuple):
+    """A content coding.
+
+    Attributes:
+        name: as HTTP has it.
+        quickly: compresses while a client waits.
+        well: compresses as well as can be, which takes seconds.
+    """
+
+    name: str
+    quickly: Compress
+    well: Compress
+
+
+def codings() -> dict[str, Coding]:
+    """The content codings that this interpreter can make, by name.
 
     Brotli and Zstandard are there if the packages `brotli` and `zstandard` are.
     """
-    found: dict[str, tuple[Compress, Compress]] = {}
+    found = []
     if brotli is not None:
-        found["br"] = (
-            functools.partial(brotli.compress, quality=5),
-            functools.partial(brotli.compress, quality=11),
-        )
+        quickly, well = (functools.partial(brotli.compress, quality=quality) for quality in (5, 11))
+        found.append(Coding("br", quickly, well))
     if zstandard is not None:
+        found.append(Coding("zstd", _zstd(3), _zstd(22)))
+    quickly, well = (functools.partial(gzip.compress, compresslevel=level, mtime=0) for level in (6, 9))
+    found.append(Coding("gzip", quickly, well))
+    return {coding.name: coding for coding in found}
 
-        def zstd(level: int) -> Compress:
-            # Clients need not take windows above 8 MB: RFC 9659, section 3.
-            fitting = zstandard.ZstdCompressionParameters.from_level(level, window_log=23 if level > 19 else 0)
-            return lambda data: zstandard.ZstdCompressor(compression_params=fitting).compress(data)
 
-        found["zstd"] = (zstd(3), zstd(22))
-    found["gzip"] = (
-        functools.partial(gzip.compress, compresslevel=6, mtime=0),
-        functools.partial(gzip.compress, compresslevel=9, mtime=0),
-    )
-    return found
+def _zstd(level: int) -> Compress:
+    # Clients need not take windows above 8 MB: RFC 9659, section 3.
+    window_log = 23 if level > 19 else 0
+    parameters = zstandard.ZstdCompressionParameters.from_level(level, window_log=window_log)
+    return lambda data: zstandard.ZstdCompressor(compression_params=parameters).compress(data)
 
 
 def preferred(header: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from ..asgi import ASGIApp, Receive, Scope, Send
 
 
 class RootPathMiddleware:
@@ -13,11 +13,11 @@ class RootPathMiddleware:
         path: such as ``/foo``, with no slash at its end.
     """
 
-    def __init__(self, app: Any, path: str) -> None:
+    def __init__(self, app: ASGIApp, path: str) -> None:
         self.app = app
         self.path = path
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] in ("http", "websocket"):
             scope = {**scope, "root_path": self.path}

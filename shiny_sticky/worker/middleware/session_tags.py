@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+
+from ..asgi import ASGIApp, Message, Receive, Scope, Send
 
 # Shiny's ids have 64 hexadecimal digits. What is much shorter may stand in a text for something else.
 SESSION_ID = re.compile(r"[0-9A-Za-z]{16,}")
@@ -22,12 +23,12 @@ class SessionTagMiddleware:
         incarnation: the process's name, such as ``app2.k3f9``.
     """
 
-    def __init__(self, app: Any, incarnation: str) -> None:
+    def __init__(self, app: ASGIApp, incarnation: str) -> None:
         self.app = app
         self._tag = f"{incarnation}-"
         self._tagged = f"/session/{self._tag}"
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "http" and self._tagged in scope["path"]:
             scope = self._untag(scope)
@@ -35,18 +36,18 @@ class SessionTagMiddleware:
             send = self._tagging(send)
         await self.app(scope, receive, send)
 
-    def _untag(self, scope: Any) -> Any:
+    def _untag(self, scope: Scope) -> Scope:
         """The scope with the path that Shiny knows, wherever in it the app is mounted."""
         scope = {**scope, "path": scope["path"].replace(self._tagged, "/session/", 1)}
         if scope.get("raw_path"):  # ASGI lets servers leave it out
             scope["raw_path"] = scope["raw_path"].replace(self._tagged.encode(), b"/session/", 1)
         return scope
 
-    def _tagging(self, send: Any) -> Any:
+    def _tagging(self, send: Send) -> Send:
         """The `send` of a websocket that tags its session's id, if its first message tells one."""
         session: str | None = None  # until the first message has been sent
 
-        async def send_tagged(message: Any) -> None:
+        async def send_tagged(message: Message) -> None:
             nonlocal session
             if message["type"] == "websocket.send":
                 text = message.get("text") or ""

@@ -3,51 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from .. import dependencies, nginx_cache, shiny_apps
+from ..asgi import ASGIApp
 from ..dependencies import DependencyNotes
-from ..draining import ConnectionTracker
+from ..draining import ConnectionTracker, WorkerState
 from ..loading import is_dependency, is_shiny
 from ..options import WorkerOptions
 from .assets import AssetMiddleware
-from .compression import CompressedFiles
 from .dependencies import DependencyMiddleware
 from .root_path import RootPathMiddleware
 from .session_tags import SessionTagMiddleware
 
 
-def build(loaded: Any, options: WorkerOptions) -> ConnectionTracker:
-    """Put an app behind its middleware, from the inside to the outside.
+def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIApp:
+    """Put an app behind its middleware.
 
     Args:
         loaded: the ASGI app.
         options: the worker's.
+        state: in which the outermost counts what is open.
     """
-    # Shiny sees its own session ids, whatever stands around it.
-    app: Any = SessionTagMiddleware(loaded, options.name)
-    # The ids above are looked for in whole paths; the app gets the part of them that is its own.
-    if options.path != "/":
-        app = RootPathMiddleware(app, options.path.rstrip("/"))
-    # Files are looked for by whole path, once the app itself has not found them.
+    lib = f"{options.path}lib/" if is_shiny(loaded) else ""
     notes = _notes(options)
-    if notes is not None:
+
+    def of_loaded(folder: str) -> bool:
+        return is_dependency(loaded, folder) or (notes is not None and notes.knows(folder))
+
+    # From the inside, next to the app, to the outside, next to uvicorn:
+    app: ASGIApp = SessionTagMiddleware(loaded, options.name)  # the app sees its own ids, whatever is around
+    if options.path != "/":  # outside of the tags, which are looked for in whole paths
+        app = RootPathMiddleware(app, options.path.rstrip("/"))
+    if notes is not None:  # outside of both: what the app itself has not found is looked for by whole path
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
-    page = options.path if is_shiny(loaded) else ""
-    # Counts what is open, so it stands before all that answers.
-    tracker = ConnectionTracker(app, options.max_sessions, page)
-    # Within the tracker: files are answered, marked and compressed by whole path.
-    if options.cache is not None:
-        cache = options.cache
-        lib = f"{options.path}lib/" if page else ""
-        files = CompressedFiles(Path(cache.folder), cache.room)
-
-        def known(folder: str) -> bool:
-            return is_dependency(loaded, folder) or (notes is not None and notes.knows(folder))
-
-        tracker.app = assets = AssetMiddleware(app, lib, known, cache.paths, files, cache.max_age)
-        tracker.on_drain = assets.stop_marking
-    return tracker
+    if options.cache is not None:  # outside of all that finds files, to mark and compress what any of them answers
+        app = AssetMiddleware(app, state, options.cache, lib, of_loaded)
+    return ConnectionTracker(app, state)  # outside of all that answers, to count that as well
 
 
 def _notes(options: WorkerOptions) -> DependencyNotes | None:
