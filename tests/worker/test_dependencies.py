@@ -1,49 +1,19 @@
 """The files of what a session draws come from every worker, whichever process has drawn it."""
 
-import gzip
 import os
 import re
 import shutil
 import signal
 import sys
 
-import brotli
 import pytest
 
 from support.copies import copy_packages, copy_project
-from support.real_site import APPS, Reply, Site, until
-from support.shiny_session import ShinySession
-
-APP = str(APPS / "dynamic_ui.py")
-BROWSER = {"Accept-Encoding": "gzip, deflate, br"}
-WORKERS = ("app1", "app2", "app3")
+from support.dynamic_ui import APP, WORKERS, draw, fetch, session_at, site_with
+from support.real_site import Site, until
 
 # What the parts of Shiny's that are drawn need, and the page had not.
 DRAWN = {"shiny-data-frame-output", "htmltools-fill", "prism-code-editor", "bslib-code-editor"}
-
-
-def site_with(site_of, app: dict | None = None, **settings) -> Site:
-    path = (app or {}).get("path", "/")
-    return site_of({"app": {"target": APP, "workers": 3, "path": path, **(app or {})}}, **settings)
-
-
-def session_at(site: Site, worker: str, path: str = "/") -> ShinySession:
-    """A session on a worker, which has drawn nothing yet."""
-    return ShinySession(site.port, path, cookies={"sticky": worker}, outputs=("who", "drawn")).open()
-
-
-def draw(session: ShinySession, what: str = "all") -> list[str]:
-    """Let a session draw; gives the URLs of what it needs for that."""
-    before = session.values.get("drawn")
-    session.update(what=what, draw__shiny_action=1)
-    drawn = session.until(lambda: (now := session.values.get("drawn")) != before and now, "it is drawn")
-    files = [file for each in drawn["deps"] for file in (*each["script"], *each["stylesheet"])]
-    return [session.path + (file.get("src") or file.get("href")) for file in files]
-
-
-def fetch(site: Site, url: str, worker: str | None = None) -> Reply:
-    """A file, as a browser asks for it: by its cookie, or without any."""
-    return site.ask(url, cookie=worker and f"sticky={worker}", headers=BROWSER)
 
 
 def everybody_serves(site: Site, urls: list[str]) -> None:
@@ -263,99 +233,3 @@ def test_shiny_apps_inside_of_another_app_share_theirs(site_of):
         session = session_at(site, "app2", path)
         everybody_serves(site, draw(session))
         session.close()
-
-
-# --- processes that have different files under one name
-
-
-def text(reply: Reply) -> str:
-    assert reply.status == 200
-    body = reply.body
-    if encoding := reply.headers["Content-Encoding"]:
-        body = {"br": brotli.decompress, "gzip": gzip.decompress}[encoding](body)
-    return body.decode().splitlines()[0]
-
-
-def test_two_processes_that_mean_different_files_by_one_name_each_serve_their_own(site_of):
-    """Also if nginx had kept the one before there was the other."""
-    site = site_with(site_of).start()
-    first = session_at(site, "app1")
-    (url,) = draw(first, "2.0")
-    ours = text(fetch(site, url, "app1"))
-    until(lambda: "-q" not in fetch(site, url).headers["ETag"], "nginx keeps it")
-    second = session_at(site, "app2")
-    assert draw(second, "2.0") == [url]
-    theirs = fetch(site, url, "app2")
-    assert text(theirs) == f"window.own = 'old {site.pid('app2')}';" != ours
-    assert theirs.headers["Cache-Control"] == "private, no-cache", "neither nginx nor a browser keeps it"
-    for _ in range(3):
-        assert text(fetch(site, url, "app1")) == ours
-        assert text(fetch(site, url, "app2")) == text(theirs)
-    first.close()
-    second.close()
-
-
-def test_the_same_files_from_two_folders_are_kept(site_of):
-    site = site_with(site_of).start()
-    sessions = [session_at(site, worker) for worker in ("app1", "app2")]
-    (url,) = {draw(session, "1.5")[0] for session in sessions}
-    for worker in WORKERS:
-        assert "immutable" in fetch(site, url, worker).headers["Cache-Control"]
-    for session in sessions:
-        session.close()
-
-
-@pytest.mark.parametrize("cookie", ["app1", None])
-def test_pages_of_the_new_code_get_the_new_files_while_the_old_drain(site_of, cookie):
-    site = site_with(site_of, app={"workers": 2}).start()
-    old = session_at(site, "app1")
-    (url,) = draw(old, "1.5")
-    until(lambda: "-q" not in fetch(site, url).headers["ETag"], "nginx keeps it")
-    site.settings["apps"]["app"]["env"] = {"OWN_TEXT": "new"}
-    site.write()
-    assert site.reload().returncode == 0
-    assert "old" in text(fetch(site, url)), "as long as nobody means anything else"
-    new = session_at(site, "app1")
-    assert draw(new, "1.5") == [url]
-    for _ in range(4):
-        assert "new" in text(fetch(site, url, cookie))
-    old.close()
-    new.close()
-
-
-def test_in_the_middle_of_a_deploy_new_pages_get_new_files(site_of):
-    """One worker is new and the other not yet: files that were changed in place, and files in another folder."""
-    site = site_of({"app": {"target": "app.py", "workers": 2, "preload": False, "start_timeout": 100}})
-    code = (
-        "import os, pathlib, time\nfrom htmltools import HTMLDependency\nfrom shiny import App, ui\n"
-        "while os.environ['STICKY_WORKER'] == 'app2' and os.path.exists('wait'):\n    time.sleep(0.05)\n"
-        "def own(name, folder):\n"
-        "    return HTMLDependency(name, '1.0', source={'subdir': folder}, script={'src': 'own.js'})\n"
-        "app = App(ui.page_fluid(own('same', 'same'), own('moved', 'FOLDER')), None)\n"
-    )
-
-    def write(folder: str, content: str) -> None:
-        (site.folder / folder).mkdir(exist_ok=True)
-        (site.folder / folder / "own.js").write_text(f"// {content}\n" * 200)
-
-    write("same", "old")
-    write("first", "old")
-    (site.folder / "app.py").write_text(code.replace("FOLDER", "first"))
-    site.start()
-    urls = ["/lib/same-1.0/own.js", "/lib/moved-1.0/own.js"]
-    for url in urls:
-        until(lambda url=url: "-q" not in fetch(site, url).headers["ETag"], "nginx keeps it")
-    write("same", "new")
-    write("second", "new")
-    (site.folder / "app.py").write_text(code.replace("FOLDER", "second"))
-    (site.folder / "wait").touch()
-    old = site.pid("app1")
-    site.launcher.send_signal(signal.SIGHUP)
-    site.back("app1", old)
-    for url in urls:
-        for cookie in ("app1", None, None, "app1"):
-            assert text(fetch(site, url, cookie)) == "// new", (url, cookie)
-    (site.folder / "wait").unlink()
-    until(lambda: site.said("Deployed"), "the deploy is done", 60)
-    for url in urls:
-        assert text(fetch(site, url)) == "// new"
