@@ -9,7 +9,7 @@ pytest.register_assert_rewrite("support.matrix")
 from support.matrix import Matrix  # noqa: E402
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     with chromium() as shared:
         yield shared
