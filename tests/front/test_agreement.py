@@ -107,7 +107,7 @@ def ask(port: int, cookie: bytes, upgrade: bytes = b"") -> tuple[str, str | None
     """The worker that answered, and the one that the response's cookie names."""
     lines = [b"GET / HTTP/1.1", b"Host: here", b"Connection: close", b"Cookie: " + cookie]
     lines += [b"Upgrade: " + upgrade] if upgrade else []
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(b"\r\n".join(lines) + b"\r\n\r\n")
         reply = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, body = reply.partition(b"\r\n\r\n")

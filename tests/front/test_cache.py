@@ -61,7 +61,7 @@ def best(site: Site, path: str, accept: str | None = BROWSER) -> Reply:
         assert reply.status == 200
         return None if "-q" in reply.headers["ETag"] else reply
 
-    return until(settled, f"{path} is compressed well", 60)
+    return until(settled, f"{path} is compressed well")
 
 
 def assets(site: Site, page: str = "/") -> list[str]:
@@ -284,7 +284,7 @@ def test_no_more_is_compressed_than_there_is_room_for(site_of):
         (site.folder / "www" / "img" / f"{number}.json").write_text(json.dumps(os.urandom(200_000).hex()))
     site.start()
     for number in range(8):
-        until(lambda n=number: _is_settled(site, f"/img/{n}.json"), f"{number}.json is as good as it gets", 30)
+        until(lambda n=number: _is_settled(site, f"/img/{n}.json"), f"{number}.json is as good as it gets")
     assert 0 < sum(map(len, contents(site.run_dir / "compressed"))) <= 1 << 20
 
 

@@ -102,7 +102,7 @@ def test_uploads_pass_up_to_the_limit_and_not_beyond(site_of):
 def test_a_download_streams(site, tmp_path):
     """The first piece arrives while the worker still waits to make the second."""
     go_on = tmp_path / "go-on"
-    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
     connection.request("GET", f"/?chunks={go_on}")
     response = connection.getresponse()
     assert response.read1() == b"first"

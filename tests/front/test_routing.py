@@ -126,7 +126,7 @@ def test_new_clients_are_spread_evenly_when_they_come_at_once(site):
 
 
 def test_keep_alive_connections_are_routed_request_by_request(site):
-    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
     for worker in WORKERS * 3:
         connection.request("GET", "/", headers={"Cookie": f"sticky={worker}"})
         response = connection.getresponse()

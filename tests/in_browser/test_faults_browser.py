@@ -21,7 +21,7 @@ def browser():
 @pytest.fixture
 def site():
     """The demo from a folder of its own, whose code can be broken."""
-    with Site({"app": {"target": "app/app.py", "workers": 3, "hang_timeout": 3}}) as site:
+    with Site({"app": {"target": "app/app.py", "workers": 3, "hang_timeout": 8}}) as site:
         shutil.copytree(ROOT / "app", site.folder / "app")
         yield site.start()
 

@@ -13,7 +13,7 @@ import websocket
 
 from support.echo_site import ECHO_CODE, Sessions, echo_site, write_app
 from support.load import PageLoads
-from support.real_site import Reply, Site, running, until
+from support.real_site import PATIENCE, Reply, Site, running, until
 
 
 class Loads(PageLoads):
@@ -189,7 +189,7 @@ def test_no_more_workers_than_surge_are_started_at_a_time(site_of, surge):
 
 
 def test_sessions_that_outlast_the_drain_are_told_of_a_restart(site_of):
-    site = echo_site(site_of, deploy={"drain_timeout": 3})
+    site = echo_site(site_of, deploy={"drain_timeout": 4})
     sessions = Sessions(site, ["app1"])
     old = site.pid("app1")
     site.restart("app1")
@@ -229,14 +229,14 @@ def test_one_worker_is_restarted_by_hand(site_of):
 
 
 def test_stopping_gives_open_sessions_their_time(site_of):
-    site = echo_site(site_of, stop={"drain_timeout": 2})
+    site = echo_site(site_of, stop={"drain_timeout": 5})
     sessions = Sessions(site, ["app1"])
     idle = site.pid("app2")
     site.launcher.send_signal(signal.SIGTERM)
-    until(lambda: site.said("open sessions and requests get 2 s"), "the launcher says so")
+    until(lambda: site.said("open sessions and requests get 5 s"), "the launcher says so")
     until(lambda: not running(idle), "app2 has left")
     assert sessions.live()
-    assert site.launcher.wait(15) == 0
+    assert site.launcher.wait(PATIENCE) == 0
     with pytest.raises((websocket.WebSocketException, OSError, AssertionError)):
         sessions.live()
 
@@ -289,7 +289,7 @@ def test_stopping_ends_what_an_earlier_launcher_left_too(site_of):
     ("limit", "reason"),
     [
         ({"sessions_served": 2}, "it has served 2 sessions"),
-        ({"lifetime": 2}, "it has served for "),
+        ({"lifetime": 5}, "it has served for "),
         ({"max_memory": "1MB"}, "it has grown to "),
     ],
 )
@@ -315,11 +315,11 @@ def test_never_two_workers_of_an_app_are_recycled_at_once(site_of):
 
 
 def test_a_hung_worker_shows_its_stacks_and_is_replaced(site_of):
-    site = echo_site(site_of, app={"hang_timeout": 3})
+    site = echo_site(site_of, app={"hang_timeout": 5})
     sessions = Sessions(site, ["app1", "app2"])
     old = site.pid("app1")
     sessions.sockets["app1"].send("hang")
-    until(lambda: site.said(rf"app1 \(pid {old}\) has hung for 3 s"), "it is noticed")
+    until(lambda: site.said(rf"app1 \(pid {old}\) has hung for 5 s"), "it is noticed")
     site.back("app1", old)
     assert site.says(r"app1 +\| .*app\.py.* in echo"), "the stack shows where"
     assert site.ask(cookie="sticky=app1").worker == "app1"
@@ -329,7 +329,7 @@ def test_a_hung_worker_shows_its_stacks_and_is_replaced(site_of):
 
 
 def test_a_stopped_worker_is_replaced(site_of):
-    site = echo_site(site_of, app={"hang_timeout": 2})
+    site = echo_site(site_of, app={"hang_timeout": 4})
     old = site.pid("app1")
     os.kill(old, signal.SIGSTOP)
     site.back("app1", old)
@@ -338,7 +338,7 @@ def test_a_stopped_worker_is_replaced(site_of):
 
 
 def test_a_long_computation_is_left_alone(site_of):
-    site = echo_site(site_of, app={"hang_timeout": 6})
+    site = echo_site(site_of, app={"hang_timeout": 30})
     pid = site.pid("app1")
     os.kill(pid, signal.SIGSTOP)
     replies = []
@@ -387,7 +387,8 @@ def test_the_control_socket_is_the_launchers_users_alone(site_of):
 
 def test_two_deploys_at_once_are_one_too_many(site_of):
     site = echo_site(site_of)
-    (site.folder / "app.py").write_text("import time\ntime.sleep(3)\n" + ECHO_CODE + '\nME["version"] = 2\n')
+    wait = "import os, time\nwhile not os.path.exists('go'):\n    time.sleep(0.05)\n"
+    write_app(site, wait, version=2)
     done = []
     first = threading.Thread(target=lambda: done.append(site.command("reload", str(site.config))))
     first.start()
@@ -395,6 +396,7 @@ def test_two_deploys_at_once_are_one_too_many(site_of):
     second = site.command("reload", str(site.config))
     assert second.returncode == 1
     assert "A deploy is under way already" in second.stderr
+    (site.folder / "go").touch()
     first.join()
     assert done[0].returncode == 0, done[0].stderr
     assert site.ask().json["version"] == 2

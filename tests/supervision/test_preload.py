@@ -295,12 +295,12 @@ def test_it_is_said_how_a_fork_ended(site_of, end, says):
 
 
 def test_a_fork_that_hangs_shows_its_stacks_and_is_forked_anew(site_of):
-    site = echo_site(site_of, app={"hang_timeout": 2})
+    site = echo_site(site_of, app={"hang_timeout": 4})
     socket = site.websocket(cookie="sticky=app1")
     socket.recv()
     old = site.pid("app1")
     socket.send("hang")
-    until(lambda: site.said(rf"app1 \(pid {old}\) has hung for 2 s"), "it is noticed")
+    until(lambda: site.said(rf"app1 \(pid {old}\) has hung for 4 s"), "it is noticed")
     site.back("app1", old)
     assert site.says(r"app1 +\| .*app\.py.* in echo"), "the stack shows where"
     until(lambda: site.said(rf"app1 \(pid {old}\) was ended by SIGABRT"), "and how it ended")
@@ -428,12 +428,12 @@ def test_a_parent_that_is_asked_to_end_stays_while_it_is_needed(site_of):
 
 
 def test_a_parent_that_does_not_answer_is_replaced(site_of):
-    site = echo_site(site_of, app={"start_timeout": 3})
+    site = echo_site(site_of, app={"start_timeout": 8})
     (parent,) = site.parents()
     os.kill(parent, signal.SIGSTOP)
     old = site.kill("app1")
     site.back("app1", old)
-    assert site.says("could not be forked within 3 s")
+    assert site.says("could not be forked within 8 s")
     assert site.parents() != [parent]
     until(lambda: not running(parent), "the old parent is gone")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Frame, Page, expect, sync_playwright
 
+from support import waiting
 from support.real_site import Site
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -27,8 +28,8 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
-# Milliseconds that the browser gets for whatever is waited for; a busy machine needs them.
-PATIENCE = 20_000
+# Milliseconds that the browser gets for whatever is waited for.
+PATIENCE = 1000 * waiting.PATIENCE
 
 
 def program() -> str:

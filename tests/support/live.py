@@ -15,8 +15,9 @@ import time
 from dataclasses import dataclass
 
 from support.load import PageLoads
-from support.real_site import APPS, Site, until
+from support.real_site import APPS, Site
 from support.shiny_session import SessionError, ShinySession, Tally
+from support.waiting import until
 
 LIVE_CODE = (APPS / "live_app.py").read_text()
 
@@ -28,7 +29,7 @@ def write_live_app(site: Site, version: int) -> None:
 
 def live_site(workers: int = 4, **settings) -> Site:
     """A site that serves the live app; its code can be changed with write_live_app."""
-    app = {"target": "app.py", "workers": workers, "hang_timeout": 5}
+    app = {"target": "app.py", "workers": workers, "hang_timeout": 15}
     site = Site({"app": app}, **settings)
     write_live_app(site, 1)
     return site
@@ -103,13 +104,13 @@ class Tab(threading.Thread):
             return text if text.startswith(f"{number} ") else None
 
         self.session.update(n=number)
-        return self.session.until(answer, "the answer is there", 30)
+        return self.session.until(answer, "the answer is there")
 
     def upload(self, file: bytes) -> None:
         """Upload a file, and wait for its checksum."""
         checksum = hashlib.sha256(file).hexdigest()
         self.session.upload("file", "data.bin", file)
-        self.session.until(lambda: self.session.values.get("checksum") == checksum, "the checksum is there", 30)
+        self.session.until(lambda: self.session.values.get("checksum") == checksum, "the checksum is there")
 
 
 class Live:

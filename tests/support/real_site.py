@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -15,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -23,50 +21,16 @@ import websocket
 import yaml
 
 from support.answering import AnsweringWebSocket
+from support.waiting import PATIENCE, answers, free_port, running, until
 
 TESTS = Path(__file__).resolve().parent.parent
 ROOT = TESTS.parent
 APPS = TESTS / "apps"
 LAUNCHER = [sys.executable, str(ROOT / "launcher.py")]
-# Seconds for what is waited for. It is there in an instant, but on a busy machine; promised times have their own.
-PATIENCE = 60
-
 # Another nginx to test with: TEST_NGINX=/opt/nginx-1.30/sbin/nginx make test. (The name NGINX means something to
 # nginx itself: sockets that it inherits.)
 NGINX = os.environ.get("TEST_NGINX", "nginx")
 ECHO = str(APPS / "echo.py")
-
-
-def free_port() -> int:
-    """A port below those that the system hands out to clients, so that none takes it before the test does."""
-    while True:
-        port = random.randrange(10_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-
-
-def until(condition, what: str, timeout: float = PATIENCE):
-    """Ask again and again until something is true; give what it returned."""
-    deadline = time.monotonic() + timeout
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.02)
-    return result
-
-
-def running(pid: int) -> bool:
-    """Whether a process runs; one that is dead and not yet waited for does not."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def answers(socket_file: Path) -> bool:
-    """Whether somebody listens on a unix socket."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(socket_file)) == 0
 
 
 class Reply:
@@ -126,7 +90,7 @@ class Site:
     # --- the launcher
 
     def command(
-        self, *arguments: str, program: list[str] | None = None, timeout: float = 60
+        self, *arguments: str, program: list[str] | None = None, timeout: float = 3 * PATIENCE
     ) -> subprocess.CompletedProcess:
         """Run the launcher to its end."""
         return subprocess.run(
@@ -139,7 +103,7 @@ class Site:
             env=self.env,
         )
 
-    def start(self, *arguments: str, program: list[str] | None = None, timeout: float = 60) -> Site:
+    def start(self, *arguments: str, program: list[str] | None = None, timeout: float = 2 * PATIENCE) -> Site:
         """Start the launcher, and wait until it serves."""
         self.lines = []
         self.launcher = subprocess.Popen(
@@ -176,41 +140,42 @@ class Site:
         found = [re.match(r"(\w+) +(\d+) +/.*\.sock$", line) for line in self.lines]
         return {match[1]: int(match[2]) for match in found if match}
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = PATIENCE) -> int:
         """Stop the launcher; gives its exit code."""
         self.remember_processes()
         self.launcher.send_signal(number)
         return self.launcher.wait(timeout)
 
-    def reload(self) -> subprocess.CompletedProcess:
-        """Deploy, and see that it went well."""
-        done = self.command("reload", str(self.config))
-        assert done.returncode == 0, done.stderr
-        return done
+    def reload(self) -> str:
+        """Deploy, as the command does; gives what comes of it."""
+        return self.control("POST", "/reload")["done"]
 
-    def restart(self, worker: str) -> subprocess.CompletedProcess:
-        """Replace a worker by hand, and see that it went well."""
-        done = self.command("restart", worker, str(self.config))
-        assert done.returncode == 0, done.stderr
-        return done
+    def restart(self, worker: str) -> str:
+        """Replace a worker, as the command does; gives what comes of it."""
+        return self.control("POST", f"/restart/{worker}")["done"]
 
     def kill_launcher(self) -> None:
         """Kill the launcher; nginx and the workers are left to themselves."""
         self.launcher.kill()
         self.launcher.wait()
 
-    # --- what the launcher says of its workers, asked for over its control socket
+    # --- the launcher's control socket; its commands ask there, too, but start a Python first
+
+    def control(self, method: str, path: str) -> dict:
+        """Ask the launcher for something that it can do."""
+        connection = http.client.HTTPConnection("launcher", timeout=10 * PATIENCE)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        with contextlib.closing(connection):
+            connection.sock.connect(str(self.run_dir / "control.sock"))
+            connection.request(method, path)
+            response = connection.getresponse()
+            answer = response.read()
+        assert response.status == 200, answer
+        return json.loads(answer)
 
     def status(self) -> dict:
-        """What ``launcher.py status --json`` prints, without the time that a new Python takes."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(20)
-            connection.connect(str(self.run_dir / "control.sock"))
-            connection.sendall(b"GET /status HTTP/1.0\r\nHost: launcher\r\n\r\n")
-            response = http.client.HTTPResponse(connection)
-            response.begin()
-            assert response.status == 200
-            return json.loads(response.read())
+        """What ``launcher.py status --json`` prints."""
+        return self.control("GET", "/status")
 
     def states(self) -> dict[str, list[str]]:
         """The state of each process of each worker."""
@@ -337,7 +302,7 @@ class Site:
 
     def ask(self, path: str = "/", cookie: str | bytes | None = None, method: str = "GET", body=None, headers=()):
         """One request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             sent = dict(headers)
             if cookie is not None:
@@ -349,5 +314,9 @@ class Site:
 
     def websocket(self, path: str = "/ws", cookie: str | None = None, **options) -> websocket.WebSocket:
         return websocket.create_connection(
-            f"ws://127.0.0.1:{self.port}{path}", cookie=cookie, timeout=30, class_=AnsweringWebSocket, **options
+            f"ws://127.0.0.1:{self.port}{path}",
+            cookie=cookie,
+            timeout=PATIENCE,
+            class_=AnsweringWebSocket,
+            **options,
         )

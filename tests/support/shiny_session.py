@@ -13,8 +13,7 @@ from typing import Any
 import websocket
 
 from support.real_site import Reply
-
-PATIENCE = 20
+from support.waiting import PATIENCE
 
 
 class SessionError(AssertionError):
