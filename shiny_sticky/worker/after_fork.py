@@ -1,4 +1,4 @@
-"""What a fork must have of its own, and not with its parent and all other forks."""
+"""What a fork must not share with its parent and all other forks: names, output, signals, exit handlers, chance."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def own_signals(handlers: Handlers) -> None:
 
 
 def own_exit_handlers() -> None:
-    """Leave what was registered for the process's end to the parent, to be done once: removing a folder, for one.
+    """Drop the atexit handlers of the import: only the fork server runs them, once (removing a folder, say).
 
-    What Python itself does at the end for what a fork registers, it still does.
+    Handlers that a fork registers itself still run at its end.
     """
     registered = weakref.finalize._registered_with_atexit  # type: ignore[attr-defined]
     for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The control channel: the socket that a process speaks with its launcher on, which may die before it."""
+"""The control channel: the socket on which a process and its launcher speak. The launcher may die first."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)
 
 
 class ControlChannel:
-    """The way to the launcher, and what becomes of standard output and error when the launcher is gone.
+    """A process's end of the socket to its launcher; once the launcher is gone, output goes to the log instead.
 
     Args:
-        descriptors: those that the launcher has given to this process.
+        descriptors: from the launcher.
     """
 
     def __init__(self, descriptors: Descriptors) -> None:
@@ -65,7 +65,7 @@ class ControlChannel:
 
     @property
     def descriptor(self) -> int:
-        """What can be read when the launcher asks for something, or has ended."""
+        """To poll: it is readable when the launcher asks for something, or has ended."""
         return self._control.fileno()
 
     @property
@@ -79,10 +79,10 @@ class ControlChannel:
             return True
 
     def receive(self, most: int) -> tuple[bytes, list[int]]:
-        """What the launcher has sent; nothing at its end.
+        """Read what the launcher has sent; nothing means that it has ended.
 
         Args:
-            most: descriptors that may come along.
+            most: how many descriptors may come along.
         """
         try:
             data, descriptors, _, _ = socket.recv_fds(self._control, 65536, most)
@@ -101,7 +101,7 @@ class ControlChannel:
         return self._outputs
 
     def drain_output(self, descriptor: int) -> bool:
-        """Put into the log what the launcher had not read any more, or what a program of the app's still writes.
+        """Move output to the log that the launcher has not read, or that a program of the app's still writes.
 
         Args:
             descriptor: one of those that :meth:`redirect_output` gave.

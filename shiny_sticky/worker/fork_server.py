@@ -25,12 +25,12 @@ FORK_DESCRIPTORS = 2 + len(fields(Descriptors))
 
 
 class ForkServer:
-    """A process that imports an app, then forks a worker whenever the launcher asks. Made before the import.
+    """A process that imports an app, then forks a worker at each request of the launcher. Made before the import.
 
     Args:
         name: such as ``app-k3f9``.
         channel: the launcher is told on it what becomes of the forks.
-        pid_file: a descriptor that forks have no business with.
+        pid_file: its descriptor, which forks close.
     """
 
     def __init__(self, name: str, channel: ControlChannel, pid_file: int) -> None:

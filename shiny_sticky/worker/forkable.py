@@ -1,7 +1,7 @@
 """Finds out whether a process that has imported an app may be forked.
 
-A fork has one thread, and shares its parent's open connections and files down to the place where the next byte is
-read. What an app brings to life at import can so be dead in a fork, or be pulled at by several of them at a time.
+Threads of the import are missing in a fork. Open files and connections are shared, so forks that read one steal
+each other's bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import socket
 import stat
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -103,35 +104,70 @@ def _children() -> list[str]:
 
 def _descriptors(opened: dict[int, str]) -> str:
     """What was opened and cannot be shared; the plainest reason of several."""
-    for place in opened.values():
-        if place.startswith("/dev/") and not place.startswith("/dev/shm/") and not HARMLESS_DEVICES.match(place):
-            return f"opens a device at import ({place})"
-    if any("eventpoll" in place for place in opened.values()):
-        return "makes an event loop at import"
-    for fd in opened:
-        if _is_sqlite(fd):
-            return f"opens an SQLite database at import ({opened[fd]})"
-    for fd, place in opened.items():
-        if place.startswith("socket:"):
-            return f"opens a socket at import{_ends_of(fd)}"
-    for place in opened.values():
-        if place.startswith(("pipe:", "anon_inode:")):
-            return f"opens a pipe at import ({place})"
-    for fd, place in opened.items():
-        if _has_a_place_to_read(fd, place):
-            return f"keeps a file open at import ({place})"
+    for is_such, sentence in UNSHARABLE:
+        for descriptor, place in opened.items():
+            if is_such(descriptor, place):
+                return sentence.format(place=place, address=_address_of(descriptor, place))
     return ""
 
 
-def _is_sqlite(fd: int) -> bool:
+def _is_device(_: int, place: str) -> bool:
+    shared_memory = place.startswith("/dev/shm/")
+    return place.startswith("/dev/") and not shared_memory and not HARMLESS_DEVICES.match(place)
+
+
+def _is_event_loop(_: int, place: str) -> bool:
+    return "eventpoll" in place
+
+
+def _is_sqlite(descriptor: int, _: str) -> bool:
     with suppress(OSError):
-        return stat.S_ISREG(os.fstat(fd).st_mode) and os.pread(fd, len(SQLITE), 0) == SQLITE
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return is_file and os.pread(descriptor, len(SQLITE), 0) == SQLITE
     return False
 
 
-def _ends_of(fd: int) -> str:
-    """Where a socket leads to, in brackets, if that can be said."""
-    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as copy:
+def _is_socket(_: int, place: str) -> bool:
+    return place.startswith("socket:")
+
+
+def _is_pipe(_: int, place: str) -> bool:
+    return place.startswith(("pipe:", "anon_inode:"))
+
+
+def _has_a_read_position(descriptor: int, place: str) -> bool:
+    """Whether the file has a shared read position that matters.
+
+    So it has if it is a regular file, readable, and neither opened for append nor mapped into memory.
+    """
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return False
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    except OSError:
+        return False
+    access = flags & os.O_ACCMODE
+    if access == os.O_WRONLY or flags & os.O_APPEND:
+        return False
+    return access != os.O_RDONLY or place not in _mapped("")
+
+
+# Whether a descriptor is of a kind that forks cannot share, and what the app does then; plainest reason first.
+UNSHARABLE: tuple[tuple[Callable[[int, str], bool], str], ...] = (
+    (_is_device, "opens a device at import ({place})"),
+    (_is_event_loop, "makes an event loop at import"),
+    (_is_sqlite, "opens an SQLite database at import ({place})"),
+    (_is_socket, "opens a socket at import{address}"),
+    (_is_pipe, "opens a pipe at import ({place})"),
+    (_has_a_read_position, "keeps a file open at import ({place})"),
+)
+
+
+def _address_of(descriptor: int, place: str) -> str:
+    """Where a socket leads to, in brackets, if that can be said; empty for what is none."""
+    if not _is_socket(descriptor, place):
+        return ""
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as copy:
         with suppress(OSError):
             return _bracketed(copy.getpeername())
         return _bracketed(copy.getsockname())
@@ -142,20 +178,6 @@ def _bracketed(address: object) -> str:
     if isinstance(address, tuple):
         return f" ({address[0]}:{address[1]})"
     return f" ({address})" if isinstance(address, str) and address else ""
-
-
-def _has_a_place_to_read(fd: int, place: str) -> bool:
-    """Whether a file is read from where the last reader left it; logs are not, nor what is mapped to memory."""
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return False
-        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    except OSError:
-        return False
-    access = flags & os.O_ACCMODE
-    if access == os.O_WRONLY or flags & os.O_APPEND:
-        return False
-    return access != os.O_RDONLY or place not in _mapped("")
 
 
 def _mapped(word: str) -> set[str]:
