@@ -12,7 +12,10 @@ dependency = HTMLDependency(
     "own", "1.0", source={"subdir": str(HERE / "own")}, script={"src": "own.js"}, stylesheet={"href": "own.css"}
 )
 
-app_ui = ui.page_fluid(dependency, ui.p("Files", id="files"), ui.p("x" * 2000))
+# What shinywidgets calls a widget that asks for a range of versions: the name stays when the files change.
+nameless = HTMLDependency("widget", "0.0", source={"subdir": str(HERE / "own")}, script={"src": "own.js"})
+
+app_ui = ui.page_fluid(dependency, nameless, ui.p("Files", id="files"), ui.p("x" * 2000))
 
 
 def server(input: Inputs, output: Outputs, session: Session):

@@ -161,6 +161,14 @@ def test_browsers_keep_shinys_files_and_are_told_so(files):
     assert control == "public, max-age=604800, immutable"
 
 
+def test_browsers_ask_again_for_files_whose_version_is_none(files):
+    reply = best(files, "/lib/widget-0.0/own.js")
+    assert reply.headers["Cache-Control"] == "no-cache"
+    assert fetch(files, "/lib/widget-0.0/own.js", If_None_Match=reply.headers["ETag"]).status == 304
+    log = files.run_dir / "nginx-access.log"
+    until(lambda: re.search(r"widget-0\.0/own\.js .* - HIT$", log.read_text(), re.MULTILINE), "nginx keeps them")
+
+
 @pytest.mark.parametrize("accept", [BROWSER, "gzip", None])
 def test_a_file_that_the_client_has_is_not_sent_again(files, accept):
     path = "/lib/own-1.0/own.js"

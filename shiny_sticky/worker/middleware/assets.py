@@ -25,6 +25,9 @@ LARGEST = 64 << 20
 # Bytes that are worth compressing: below, the headers are most of the answer.
 SMALLEST = 256
 
+# What shinywidgets calls the folder of a widget that asks for a range of versions: no version at all.
+UNVERSIONED = re.compile(r".*-0\.0")
+
 COMPRESSIBLE = re.compile(
     r"(text/|font/(ttf|otf)|image/(svg\+xml|bmp|x-icon|vnd\.microsoft\.icon)|application/"
     r"(javascript|x-javascript|json|xml|wasm|manifest\+json|vnd\.ms-fontobject|[\w.-]+\+(json|xml))\b)"
@@ -66,17 +69,18 @@ class AssetMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "http" and scope["method"] == "GET" and not self._state.draining:
-            shinys = self._is_shinys(scope["path"])
-            if (shinys or self._is_named(scope["path"])) and _is_plain(scope):
-                cache_control = self._immutable if shinys else None
+            folder = self._dependency(scope["path"])
+            if (folder or self._is_named(scope["path"])) and _is_plain(scope):
+                cache_control = self._immutable if folder and not UNVERSIONED.fullmatch(folder) else None
                 send = AssetResponder(send, self._coding(scope), self._store, cache_control).send
         await self.app(scope, receive, send)
 
-    def _is_shinys(self, path: str) -> bool:
+    def _dependency(self, path: str) -> str:
+        """The folder's name if a path leads to one of Shiny's HTML dependencies; else empty."""
         if not self._lib or not path.startswith(self._lib):
-            return False
+            return ""
         folder, slash, _ = path[len(self._lib) :].partition("/")
-        return bool(slash) and self._is_dependency(folder)
+        return folder if slash and self._is_dependency(folder) else ""
 
     def _is_named(self, path: str) -> bool:
         return path in self._files or path.startswith(self._folders)
