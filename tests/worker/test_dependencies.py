@@ -203,6 +203,11 @@ def test_notes_are_the_configured_users_alone(site_of):
     shutil.copy(APP, site.folder / "app.py")
     copy_packages(site.folder / "packages", "shiny", "uvicorn")
     site.folder.chmod(0o755)
+    own = site.folder / "own"
+    own.mkdir()
+    own.chmod(0o777)
+    app["env"]["OWN_FOLDER"] = str(own)
+    site.write()
     site.start(program=[sys.executable, str(copy_project(site.folder / "project"))])
     folder = site.run_dir / "dependencies" / "app"
     assert (folder.stat().st_uid, folder.stat().st_mode & 0o777) == (65534, 0o700)
