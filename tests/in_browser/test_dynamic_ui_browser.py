@@ -56,6 +56,6 @@ def test_what_each_worker_draws_gets_its_files(site_of, visitor, cache):
 def test_a_page_that_is_open_while_its_process_is_replaced_gets_its_files(site_of, visitor, replace):
     site = site_of({"app": {"target": str(APPS / "dynamic_ui.py"), "workers": 2}}).start()
     pages = [connected(visitor, site) for _ in range(3)]
-    assert replace(site).returncode == 0
+    replace(site)
     for page in pages:
         draws_everything(page)
