@@ -59,6 +59,10 @@ class Asked(NamedTuple):
     folders: list[Registered]
 
 
+# What a note said, behind its file's inode and time of change (in nanoseconds).
+Read = tuple[tuple[int, int], list[Registered]]
+
+
 class DependencyNotes:
     """What the app's processes have registered: this one's own, and the notes of all others.
 
@@ -80,7 +84,7 @@ class DependencyNotes:
         self._own: dict[Registered, None] = {}
         self._lock = threading.Lock()
         self._changed = -1  # when the folder had, as of the last look
-        self._read: dict[str, tuple[tuple[int, int], list[Registered]]] = {}  # by file, with its inode and time
+        self._read: dict[str, Read] = {}  # by file
         self._by_name: dict[str, list[Registered]] = {}
 
     def add(self, folders: list[tuple[str, str, str]]) -> None:
@@ -99,12 +103,19 @@ class DependencyNotes:
             with suppress(OSError):  # the disk is full: the file is there for those that ask this process
                 self._write()
             self._look()
-            others: dict[tuple[str, str], set[str]] = {}
-            for folder in (folder for _, noted in self._read.values() for folder in noted):
-                others.setdefault((folder.prefix, folder.name), set()).add(folder.source)
-        strange = {new.name for new in new if new.source not in others.get((new.prefix, new.name), {new.source})}
+            strange = self._with_other_sources(new)
         if strange:
             self._on_other_source(strange)
+
+    def _with_other_sources(self, folders: list[Registered]) -> set[str]:
+        """The names of those folders that other processes have, none of them with the same source."""
+        others: dict[tuple[str, str], set[str]] = {}
+        for _, noted in self._read.values():
+            for folder in noted:
+                others.setdefault((folder.prefix, folder.name), set()).add(folder.source)
+        return {
+            each.name for each in folders if each.source not in others.get((each.prefix, each.name), {each.source})
+        }
 
     def has(self, folder: Registered) -> bool:
         """Whether this process has registered a folder itself."""
@@ -148,21 +159,28 @@ class DependencyNotes:
         if changed == self._changed:
             return
         self._changed = changed if time.time_ns() - changed > SETTLED_NS else -1
-        read, self._read = self._read, {}
+        before, self._read = self._read, {}
         with suppress(OSError), os.scandir(self._folder) as files:
             for file in files:
-                if not file.name.endswith(".json") or file.name == self._file:
-                    continue
-                with suppress(OSError):  # it has just been removed
-                    found = file.stat(follow_symlinks=False)
-                    mark = (found.st_ino, found.st_mtime_ns)
-                    known = read.get(file.name)
-                    if known is None or known[0] != mark:
-                        known = (mark, _noted(Path(file.path)) if file.is_file(follow_symlinks=False) else [])
-                    self._read[file.name] = known
+                if file.name.endswith(".json") and file.name != self._file:
+                    with suppress(OSError):  # it has just been removed
+                        self._read[file.name] = _read_if_new(file, before.get(file.name))
         self._by_name = {}
         for folder in [*self._own, *(folder for _, noted in self._read.values() for folder in noted)]:
             self._by_name.setdefault(folder.name, []).append(folder)
+
+
+def _read_if_new(file: os.DirEntry[str], before: Read | None) -> Read:
+    """A note as it was read before, or anew if the file is another one, or has changed.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found = file.stat(follow_symlinks=False)
+    mark = (found.st_ino, found.st_mtime_ns)
+    if before is not None and before[0] == mark:
+        return before
+    return mark, _noted(Path(file.path)) if file.is_file(follow_symlinks=False) else []
 
 
 def _noted(file: Path) -> list[Registered]:

@@ -33,7 +33,7 @@ class DependencyMiddleware:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
-        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not VERSIONED.search(scope["path"]):
+        if not _may_be_file(scope):
             await self.app(scope, receive, send)
             return
         response = None
@@ -63,6 +63,15 @@ class DependencyMiddleware:
             return False
         cookies = (value for key, value in scope["headers"] if key == b"cookie")
         return not any(part.strip().endswith(self._named) for value in cookies for part in value.split(b";"))
+
+
+def _may_be_file(scope: Any) -> bool:
+    """Whether a request may be for a file of an HTML dependency."""
+    return (
+        scope["type"] == "http"
+        and scope["method"] in ("GET", "HEAD")
+        and VERSIONED.search(scope["path"]) is not None
+    )
 
 
 def _not_kept(send: Any) -> Any:
