@@ -186,9 +186,9 @@ class Release:
                     dependencies=DependencyOptions(str(notes), str(nginx_cache)),
                 )
                 process = await self._fork_or_spawn(options, channels)
-                if not self._run_dir.note_pid(channels.descriptors.pid_file, process.pid):
+                if problem := self._run_dir.note_pid(channels.descriptors.pid_file, process.pid):
                     self._output.relay(
-                        worker, f"its pid file cannot be written: is the disk full? ({self._run_dir.path})", True
+                        worker, f"its pid file cannot be written: {problem} ({self._run_dir.path})", True
                     )
                 return Incarnation(name, process, channels, self._drain_timeout, self._run_dir, self._output)
 

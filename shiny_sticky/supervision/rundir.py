@@ -197,17 +197,17 @@ class RunDir:
         return descriptor
 
     @staticmethod
-    def note_pid(descriptor: int, pid: int) -> bool:
+    def note_pid(descriptor: int, pid: int) -> str:
         """Write a pid into its file; forks have done so themselves.
 
         Returns:
-            Whether it could be written; not if the disk is full.
+            Why it could not be written: the disk is full; else empty.
         """
         try:
             os.pwrite(descriptor, f"{pid}\n".encode(), 0)
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            return os.strerror(error.errno or 0)
+        return ""
 
     def open_log(self) -> int:
         """Open the file that takes the output of workers whose launcher is gone."""

@@ -44,8 +44,7 @@ def goes_on(demo: Demo, pid: int) -> None:
     demo.page.locator("#clicks").click()
     expect(demo.page.locator("#click_count")).to_have_text("4")
     assert demo.pid == pid
-    demo.page.locator("#sticky-run").click()
-    expect(demo.result).to_have_attribute("data-state", "running")
+    demo.run_again()
     demo.stays()
     assert demo.upload(b"x" * 1000, "small.bin")["Received by"].endswith(f"(pid {pid})")
     assert demo.download()[1]["pid"] == pid

@@ -135,6 +135,11 @@ class Demo:
         """The worker that the cookie names in the visitor's browser."""
         return self.visitor.cookies()["sticky"]["value"]
 
+    def run_again(self) -> None:
+        """Start the sticky test anew; what the last one found is gone, so that nobody takes it for the new."""
+        self.result.evaluate("result => { result.textContent = ''; result.dataset.state = '' }")
+        self.frame.locator("#sticky-run").click()
+
     def stays(self) -> None:
         """See the sticky test through: 100 requests, all answered by the process that the page shows."""
         sentence = f"100 of 100 requests reached {self.worker} (pid {self.pid})."
