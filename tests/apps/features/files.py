@@ -12,6 +12,7 @@ app_ui = ui.page_fluid(
     ui.input_file("upload", "Upload", multiple=True),
     ui.output_code("uploaded"),
     ui.input_text("word", "Word", "first"),
+    ui.output_text("arrived"),
     ui.download_button("made", "Made"),
     ui.download_link("on_disk", "On disk"),
     ui.download_button("failing", "Failing"),
@@ -27,6 +28,10 @@ def server(input: Inputs, output: Outputs, session: Session):
             digest = hashlib.sha256(Path(file["datapath"]).read_bytes()).hexdigest()
             lines.append(f"{file['name']} {file['size']} {file['type']} {digest}")
         return "\n".join(lines)
+
+    @render.text
+    def arrived():
+        return input.word()
 
     @render.download(filename=lambda: f"{input.word()} ü.csv", media_type="text/csv")
     async def made():

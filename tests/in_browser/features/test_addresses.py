@@ -49,7 +49,7 @@ def test_downloads_come_from_their_session(tab):
     first = download("made")
     yield
     page.locator("#word").fill("second")
-    expect(page.locator("#word")).to_have_value("second")
+    expect(page.locator("#arrived")).to_have_text("second")
     second = download("made")
     failing = fetch(page, page.locator("#failing").get_attribute("href"))
     return first, second, download("on_disk"), failing
