@@ -91,15 +91,22 @@ class ForkServerProcess(ManagedProcess):
         if self._control.fileno() < 0:
             raise ForkServerGone
         descriptors = [channels.stdout, channels.stderr, *channels.descriptors.all()]
-        self._requests[options.name] = asyncio.get_running_loop().create_future()
+        request: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
+        self._requests[options.name] = request
         try:
             socket.send_fds(self._control, [encode(Fork(options.to_json()))], descriptors)
-            return await asyncio.wait_for(self._requests[options.name], timeout)
+            # Not wait_for: before Python 3.12 that swallows a cancellation which comes together with the answer.
+            async with asyncio.timeout(timeout):
+                return await request
         except TimeoutError:
             self.kill()
             raise StartFailed(f"could not be forked within {timeout:g} s (start_timeout).") from None
         except ConnectionError:
             raise ForkServerGone from None
+        except asyncio.CancelledError:
+            if request.done() and not request.cancelled() and request.exception() is None:
+                request.result().send_signal(signal.SIGKILL)  # nobody will have it
+            raise
         finally:
             del self._requests[options.name]
 
