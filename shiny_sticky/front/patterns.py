@@ -7,7 +7,7 @@ import re
 from shiny_sticky.settings.names import TAG_PATTERN
 
 # NAME in an Accept-Encoding header, unless it comes with q=0, which refuses it: RFC 9110, section 12.5.3. A worker
-# that compresses reads the header in the same way (worker/compression.py).
+# that compresses reads the header in the same way (worker/middleware/compression.py).
 ACCEPTED = r"~*\bNAME\b(?![ \t]*;[ \t]*q=0(?:\.0*)?[ \t]*(?:,|$))"
 
 

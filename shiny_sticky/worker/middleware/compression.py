@@ -68,11 +68,13 @@ def _zstd(level: int) -> Compress:
 def preferred(header: str) -> list[str]:
     """The codings that an Accept-Encoding header takes, best first; Zstandard only from clients without Brotli.
 
-    nginx reads the header in the same way, to keep a file once for each answer (conf/snippet.conf.j2).
+    nginx reads the header in the same way, to keep a file once for each answer (front/patterns.py): a word ends
+    where it does in ASCII.
     """
 
     def takes(name: str) -> bool:
-        return bool(re.search(rf"\b{name}\b(?![ \t]*;[ \t]*q=0(?:\.0*)?[ \t]*(?:,|$))", header, re.IGNORECASE))
+        pattern = rf"\b{name}\b(?![ \t]*;[ \t]*q=0(?:\.0*)?[ \t]*(?:,|$))"
+        return re.search(pattern, header, re.IGNORECASE | re.ASCII) is not None
 
     best = [name for name in ("br", "zstd") if takes(name)][:1]
     return [*best, "gzip"] if takes("gzip") else best
