@@ -7,7 +7,7 @@ SPREAD = -n 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test test-all test-nginx lint types check schema soak bench bench-smoke clean
+.PHONY: help setup run test test-all test-nginx lint types check schema soak fuzz bench bench-smoke clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,10 @@ schema:  ## write conf/config.schema.json anew, after a change of the settings
 soak:  ## ten minutes of faults under live sessions, with a report (ARGS='-s 60')
 	@scripts/setup
 	@$(PY) benchmarks/soak.py $(ARGS)
+
+fuzz:  ## requests made up at random, for as long as asked (SECONDS=600; SEED=7 makes the same again)
+	@scripts/setup --tests
+	@FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_SEED=$(SEED) $(PY) -m pytest -q -s -n 0 tests/front/test_fuzz.py
 
 bench:  ## measure it against nginx, HAProxy, Caddy and uvicorn, in minutes (ARGS='-s 1,2 -r 5')
 	@scripts/setup --bench

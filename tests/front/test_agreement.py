@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shiny_sticky.front import configuration, nginx_program
 from shiny_sticky.settings.read import load
 from support.real_site import ECHO, NGINX, Site, free_port, until
+from support.routing_rule import rule
 
 WORKERS = [f"app{number}" for number in range(1, 13)]  # two digits, so that app1 begins other names
 
@@ -38,16 +39,6 @@ PIECES += [b"\xff", "é".encode(), "\u00a0".encode(), b"\x0b", b"\x85", b"\x7f",
 # What a header may hold: everything but the ends of lines and NUL, which nginx answers with 400.
 raw_bytes = st.binary(max_size=40).map(lambda raw: raw.translate(None, b"\0\r\n"))
 cookies = st.lists(st.sampled_from(PIECES) | raw_bytes, max_size=12).map(b"".join)
-
-
-def rule(cookie: bytes) -> tuple[str | None, bool]:
-    """The worker that a cookie leads to (None is the pool), and whether the response sets one."""
-    pairs = [pair.strip(b" \t") for pair in cookie.split(b";")]
-    values = [pair[len(b"sticky=") :] for pair in pairs if pair.startswith(b"sticky=")]
-    valid = [value.decode() for value in values if value in {name.encode() for name in WORKERS}]
-    if not valid:
-        return None, True
-    return valid[0], values[0].decode("latin-1") != valid[0]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +119,7 @@ def ask(port: int, cookie: bytes, upgrade: bytes = b"") -> tuple[str, str | None
 @example(b"; \t;; sticky=app3 \t; x")
 @example(b"STICKY=app1; sticky =app2; sticky= app3")
 def test_map_and_njs_agree_on_every_cookie(fronts, cookie):
-    worker, sets = rule(cookie)
+    worker, sets = rule(cookie, WORKERS)
     for front, port in fronts.items():
         # By turns, so that a round which pages and sessions share would show.
         replies = [ask(port, cookie, upgrade) for upgrade in (b"", b"websocket") * 2]
