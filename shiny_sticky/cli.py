@@ -1,31 +1,38 @@
-"""The command line: ``launcher.py [options] config.yaml``, and the commands beside it."""
+"""The command line: ``shiny-sticky app.py``, ``launcher.py config.yaml``, and the commands beside these."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import contextlib
 import json
 import sys
-import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from shiny_sticky import __version__, processes
-from shiny_sticky.client import browse
+import click
+
+from shiny_sticky import __version__, program
+from shiny_sticky.client import browse as tabs
+from shiny_sticky.command_words import Commands, SettingsFile, Target, is_settings_file
 from shiny_sticky.errors import SettingsError, StartFailed, StickyError
 from shiny_sticky.front import configuration, nginx_program
-from shiny_sticky.front.nginx_process import Front, check_ports
 from shiny_sticky.output import Output
-from shiny_sticky.settings import read as settings
+from shiny_sticky.settings import interpreter, template
 from shiny_sticky.settings.model import Settings
-from shiny_sticky.settings.names import worker_names
-from shiny_sticky.settings.users import check_reach, owner_of
-from shiny_sticky.supervision import control
-from shiny_sticky.supervision.rundir import RunDir
-from shiny_sticky.supervision.site import Site
+from shiny_sticky.settings.source import (
+    SETTINGS_FILE,
+    AppOptions,
+    Source,
+    app_source,
+    default_source,
+    file_source,
+    run_dir_of,
+)
+from shiny_sticky.supervision import control, launch, stop_command
 from shiny_sticky.supervision.status import table
-from shiny_sticky.supervision.supervisor import Supervisor
 
-COMMANDS = ("run", "browse", "reload", "restart", "status")
+settings_file = click.argument("config", type=SettingsFile(), required=False)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,159 +44,197 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for the environment, 2 for the settings or the command line.
     """
-    given = sys.argv[1:] if arguments is None else arguments
-    if not given or (given[0] not in COMMANDS and given[0] not in ("-h", "--help", "--version")):
-        given = ["run", *given]
-    options = _parser().parse_args(given)
     try:
-        options.do(options)
+        commands.main(arguments, prog_name=program.name(), standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
     except StickyError as error:
         if isinstance(error, StartFailed) and error.traceback:
             print(error.traceback.rstrip(), file=sys.stderr)
-        print(_with_file(error, options), file=sys.stderr)
+        print(error, file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except click.exceptions.Exit as end:  # --help, --version
+        return end.exit_code
+    except (KeyboardInterrupt, click.Abort):
         return 130
     return 0
 
 
-def _with_file(error: StickyError, options: argparse.Namespace) -> str:
-    """The error's text; mistakes in the settings name the file, also where they were found after reading it."""
-    if isinstance(error, SettingsError):
-        lines = [line if line.startswith("/") else f"{options.config}: {line}" for line in error.mistakes]
-        return "\n".join(lines)
-    return str(error)
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="shiny-sticky %(version)s")
+def commands() -> None:
+    r"""Serve Shiny apps on sticky workers behind nginx.
+
+    \b
+    shiny-sticky app.py          serve an app; no settings file is needed
+    shiny-sticky config.yaml     serve what a settings file says
+    shiny-sticky                 config.yaml if it is there, else app.py
+    """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="launcher.py",
-        description="Serve Shiny apps on sticky workers behind nginx. "
-        "Without a command: launcher.py [run options] [config.yaml]",
-    )
-    parser.add_argument("--version", action="version", version=f"shiny-sticky {__version__}")
-    commands = parser.add_subparsers(metavar="command", required=True)
-
-    run = commands.add_parser("run", help="serve (the default)", description="Serve what config.yaml says.")
-    what = run.add_mutually_exclusive_group()
-    what.add_argument("--check", action="store_true", help="validate and let nginx check it; start nothing")
-    what.add_argument(
-        "--snippet", action="store_true", help="print what belongs into the http {} of an nginx of your own"
-    )
-    what.add_argument("--schema", action="store_true", help="print the JSON Schema of the settings")
-    what.add_argument("--no-nginx", action="store_true", help="write nginx's configuration, but do not start it")
-    run.set_defaults(do=_run)
-
-    tabs = commands.add_parser("browse", help="open tabs of an app", description="Open tabs of an app.")
-    tabs.add_argument("-n", type=int, default=1, metavar="TABS", help="how many (default: 1)")
-    tabs.add_argument("--app", help="which app, by its name (default: the first)")
-    tabs.set_defaults(do=_browse)
-
-    reload = commands.add_parser(
-        "reload",
-        help="read config.yaml again and replace all workers by new ones, sessions kept",
-        description="Deploy: read config.yaml again and replace all workers, without dropping a session.",
-    )
-    reload.set_defaults(do=_reload)
-
-    restart = commands.add_parser(
-        "restart", help="replace one worker, sessions kept", description="Replace one worker."
-    )
-    restart.add_argument("worker", help="its name, such as app2")
-    restart.set_defaults(do=_restart)
-
-    status = commands.add_parser("status", help="show the workers", description="Show what runs.")
-    status.add_argument("--json", action="store_true", help="as JSON")
-    status.set_defaults(do=_status)
-
-    for command in (run, tabs, reload, restart, status):
-        command.add_argument(
-            "config", type=Path, nargs="?", default=Path("config.yaml"), help="default: config.yaml"
-        )
-    return parser
+def _served(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of an app that is served without a settings file."""
+    for option in reversed(
+        [
+            click.argument("target", type=Target(), required=False),
+            click.option("-w", "--workers", type=int, help="Processes of the app. [default: 4]"),
+            click.option("-p", "--port", type=int, help="Port that browsers come to. [default: 8080]"),
+            click.option(
+                "--host", help="Address that browsers come to; 0.0.0.0 is all. [default: 127.0.0.1, this machine]"
+            ),
+            click.option(
+                "--python",
+                metavar="PATH",
+                help="Interpreter or virtual environment that serves the app. [default: the active one]",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
 
 
-def _browse(options: argparse.Namespace) -> None:
-    browse.open_tabs(settings.load(options.config), options.app, options.n)
-
-
-def _run(options: argparse.Namespace) -> None:
-    if options.schema:
-        print(json.dumps(Settings.model_json_schema(), indent=2))
+@commands.command()
+@_served
+@click.option("--no-nginx", is_flag=True, help="Write nginx's configuration, but do not start it.")
+@click.option("--check", is_flag=True, help="Same as the command check.")
+@click.option("--snippet", is_flag=True, help="Print what belongs into the http {} of an nginx of your own.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file.")
+def run(target: str | None, no_nginx: bool, check: bool, snippet: bool, schema: bool, **options: Any) -> None:
+    """Serve an app, or what a settings file says. The command may be left out."""
+    if schema:
+        click.echo(json.dumps(Settings.model_json_schema(), indent=2))
         return
-    chosen = settings.load(options.config)
-    program = nginx_program.find(chosen.nginx.binary)
-    if options.snippet:
-        print(configuration.render(chosen, program, options.config.absolute(), snippet=True), end="")
-    elif options.check:
-        _check(chosen, program, options.config.absolute())
-        print(f"{options.config}: good")
+    source = _source(target, options)
+    if snippet:
+        chosen = source.load()
+        nginx = nginx_program.find(chosen.nginx.binary)
+        click.echo(configuration.render(chosen, nginx, source.notice, snippet=True), nl=False)
+    elif check:
+        _check(source)
     else:
-        asyncio.run(_serve(chosen, program, options))
+        with _naming(source):
+            asyncio.run(launch.serve(source, managed=not no_nginx))
 
 
-def _check(chosen: Settings, program: nginx_program.Nginx, source: Path) -> None:
-    """Let nginx check the configuration in a folder of its own: run_dir may be in use."""
-    check_reach(chosen, owner_of(chosen), source.parent)
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "tmp").mkdir()
-        nginx = chosen.nginx.model_copy(update={"conf": Path(folder, "sticky.conf")})
-        there = chosen.model_copy(update={"run_dir": Path(folder), "nginx": nginx})
-        configuration.check(there, configuration.render(there, program, source), program)
+@commands.command()
+@_served
+def check(target: str | None, **options: Any) -> None:
+    """Say what is wrong, and serve nothing.
+
+    Reads the settings, lets nginx read its configuration, tries the ports, and imports each app.
+    """
+    _check(_source(target, options))
 
 
-async def _serve(chosen: Settings, program: nginx_program.Nginx, options: argparse.Namespace) -> None:
-    processes.raise_open_files()
-    output = Output([name for app, its in chosen.apps.items() for name in worker_names(app, its.workers)])
-    source = options.config.absolute()
-    owner = owner_of(chosen)
-    check_reach(chosen, owner, source.parent)
-    run_dir = RunDir(chosen.run_dir, owner)
-    run_dir.prepare()
-    run_dir.lock()
-    front = Front(program, chosen.nginx.conf, run_dir.path, lambda line: output.relay("nginx", line))
-    front.adopt_running()
-    managed = chosen.nginx.managed and not options.no_nginx
+@commands.command()
+@settings_file
+def reload(config: Path | None) -> None:
+    """Deploy: new code and settings, sessions kept."""
+    click.echo(_ask(config, "POST", "/reload")["done"])
 
-    def load() -> Settings:
-        again = settings.load(source)
-        check_reach(again, owner, source.parent)
-        return again
 
-    def configure(settings: Settings, write: bool) -> bool:
-        text = configuration.render(settings, program, source)
-        if write:
-            return configuration.install(settings, text, program)
-        configuration.check(settings, text, program)
-        return False
+@commands.command()
+@click.argument("worker")
+@settings_file
+def restart(worker: str, config: Path | None) -> None:
+    """Replace one worker, sessions kept."""
+    click.echo(_ask(config, "POST", f"/restart/{worker}")["done"])
 
+
+@commands.command()
+@settings_file
+def stop(config: Path | None) -> None:
+    """Stop nginx and all workers; open sessions get stop.drain_timeout."""
+    asyncio.run(stop_command.stop(run_dir_of(config, Path.cwd()), Output([])))
+
+
+@commands.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@settings_file
+def status(as_json: bool, config: Path | None) -> None:
+    """Show the workers and their sessions."""
+    found = _ask(config, "GET", "/status")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        Output([]).table(*table(found))
+
+
+@commands.command()
+@click.option("-n", "number", type=int, default=1, show_default=True, metavar="TABS", help="How many.")
+@click.option("--app", metavar="NAME", help="Which app, by its name. [default: the first]")
+@settings_file
+def browse(number: int, app: str | None, config: Path | None) -> None:
+    """Open tabs of an app in the browser."""
+    source = file_source(config) if config else default_source(Path.cwd())
+    tabs.open_tabs(source.load(), app, number)
+
+
+@commands.command()
+@_served
+def init(target: str | None, **options: Any) -> None:
+    """Write config.yaml, with every setting, from the same options as run."""
+    if SETTINGS_FILE.exists():
+        raise StickyError(f"There is a {SETTINGS_FILE} already; it is left as it is.")
+    if target is not None and is_settings_file(target):
+        raise click.UsageError(f"Name the app; the settings file is written to {SETTINGS_FILE}.")
+    chosen = AppOptions(target or "app.py", **options)
+    app_source(chosen, Path.cwd()).load()
+    SETTINGS_FILE.write_text(template.text(chosen.values()), encoding="utf-8")
+    click.echo(f"{SETTINGS_FILE} is written. Serve it: {program.name()} {SETTINGS_FILE}")
+
+
+@commands.command("help")
+@click.argument("command", required=False)
+@click.pass_context
+def show_help(ctx: click.Context, command: str | None) -> None:
+    """Show the help of a command."""
+    assert ctx.parent is not None
+    if command is None:
+        click.echo(commands.get_help(ctx.parent))
+        return
+    _, found, _ = commands.resolve_command(ctx.parent, [command])
+    assert found is not None
+    with click.Context(found, info_name=command, parent=ctx.parent) as its:
+        click.echo(found.get_help(its))
+
+
+def _source(target: str | None, options: dict[str, Any]) -> Source:
+    """Where the settings are that were asked for."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if target is None and not given:
+        source = default_source(Path.cwd())
+        if source.name == str(SETTINGS_FILE):
+            return source
+        target = source.name
+    if target is not None and is_settings_file(target):
+        if given:
+            names = ", ".join(f"--{name}" for name in given)
+            raise click.UsageError(
+                f"{names}: say that in {target}; options are for an app without a settings file."
+            )
+        return file_source(Path(target))
+    options = {**options, "python": options["python"] or interpreter.active()}
+    return app_source(AppOptions(target or "app.py", **options), Path.cwd())
+
+
+@contextlib.contextmanager
+def _naming(source: Source) -> Iterator[None]:
+    """Let mistakes in the settings that are found after reading them name where these come from, as others do."""
     try:
-        if managed:
-            check_ports(chosen.listen, ours=front.members())
-        configure(chosen, True)
-        site = Site(chosen, source.parent, run_dir, front if managed else None, output)
-        supervisor = Supervisor(site, load=load, configure=configure)
-        with control.listen(run_dir.path) as listener:
-            await supervisor.run(control_server=lambda: control.serve(supervisor, listener))
-    finally:
-        front.clean()
-        control.clean(run_dir.path)
-        run_dir.unlock()
+        yield
+    except SettingsError as error:
+        named = [line if line.startswith("/") else f"{source.name}: {line}" for line in error.mistakes]
+        raise SettingsError(named) from None
 
 
-def _reload(options: argparse.Namespace) -> None:
-    print(control.call(settings.load(options.config).run_dir, "POST", "/reload")["done"])
+def _check(source: Source) -> None:
+    with _naming(source):
+        asyncio.run(launch.check(source))
+    click.echo(f"{source.name}: good")
 
 
-def _restart(options: argparse.Namespace) -> None:
-    run_dir = settings.load(options.config).run_dir
-    print(control.call(run_dir, "POST", f"/restart/{options.worker}")["done"])
-
-
-def _status(options: argparse.Namespace) -> None:
-    status = control.call(settings.load(options.config).run_dir, "GET", "/status")
-    if options.json:
-        print(json.dumps(status, indent=2))
-    else:
-        columns, rows = table(status)
-        Output([]).table(columns, rows)
+def _ask(config: Path | None, method: str, path: str) -> dict[str, Any]:
+    """Ask the running launcher."""
+    return control.call(run_dir_of(config, Path.cwd()), method, path)

@@ -6,6 +6,7 @@ import socket
 import urllib.parse
 import webbrowser
 
+from shiny_sticky import program
 from shiny_sticky.errors import StickyError
 from shiny_sticky.settings.model import Settings
 
@@ -29,7 +30,7 @@ def open_tabs(settings: Settings, app: str | None, tabs: int) -> None:
     try:
         socket.create_connection((place.hostname, place.port or 80), timeout=5).close()
     except OSError as error:
-        raise StickyError(f"Nothing answers at {address} ({error.strerror}); start it: launcher.py") from None
+        raise StickyError(f"Nothing answers at {address} ({error.strerror}); start it: {program.name()}") from None
     for _ in range(tabs):
         if not webbrowser.open_new_tab(address):
             raise StickyError(f"No browser can be opened from here. The address is {address}")

@@ -50,13 +50,13 @@ GZIP_LEVEL = 1
 UNAVAILABLE_PAGE = "unavailable.html"
 
 
-def render(settings: Settings, nginx: Nginx, source: Path, *, snippet: bool = False) -> str:
+def render(settings: Settings, nginx: Nginx, notice: str, *, snippet: bool = False) -> str:
     """Write the nginx configuration.
 
     Args:
         settings: what to serve.
         nginx: the program that it is for.
-        source: the settings file, named in the first line.
+        notice: the first line, which says where it comes from.
         snippet: only what belongs into an existing ``http {}``.
 
     Raises:
@@ -66,7 +66,7 @@ def render(settings: Settings, nginx: Nginx, source: Path, *, snippet: bool = Fa
         raise StickyError(f"trusted_proxies needs nginx's realip module; {nginx.path} is compiled without it.")
     template = _environment().get_template("snippet.conf.j2" if snippet else "sticky.conf.j2")
     text = template.render(
-        source=source,
+        notice=notice,
         conf=settings.nginx.conf,
         njs_module=nginx.njs_module,
         njs_script=resources.path("njs/sticky.js"),

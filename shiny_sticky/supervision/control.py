@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from shiny_sticky import program
 from shiny_sticky.errors import SettingsError, StickyError
 from shiny_sticky.supervision.status import SiteStatus
 from shiny_sticky.supervision.supervisor import Supervisor
@@ -127,8 +128,12 @@ def call(run_dir: Path, method: str, path: str) -> dict[str, Any]:
         connection.request(method, quote(path))
         response = connection.getresponse()
         answer: dict[str, Any] = json.loads(response.read())
+    except PermissionError:
+        raise StickyError(
+            f"What runs in {run_dir} is another user's, and only that user and root may ask. Try it with sudo."
+        ) from None
     except (OSError, http.client.HTTPException):
-        raise StickyError(f"No launcher answers in {run_dir}. Start it: python launcher.py config.yaml") from None
+        raise StickyError(f"No launcher answers in {run_dir}. Start one: {program.name()} config.yaml") from None
     finally:
         connection.close()
     if response.status != 200:

@@ -78,6 +78,24 @@ class Release:
         except OSError as error:  # no file descriptor left
             raise StartFailed(f"App {self.app_name}: cannot be imported: {error}") from None
 
+    async def try_import(self) -> None:
+        """Import the app in a process that ends at once, whether workers would be forked off it or not.
+
+        Raises:
+            StartFailed: it cannot be imported, or not in time (start_timeout); the app is named.
+        """
+        try:
+            server = await self._start_fork_server()
+            try:
+                await server.imported(self.app.start_timeout)
+            finally:
+                server.drain()
+                if not await server.wait(END_SECONDS):
+                    server.kill()
+                    await server.wait()
+        except StartFailed as failure:
+            raise failure.of(self.app_name) from None
+
     async def start(self, worker: str) -> Incarnation:
         """Start a process for a worker, and wait until it answers.
 

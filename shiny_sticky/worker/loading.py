@@ -103,6 +103,8 @@ def _check_asgi(app: Any, target: str) -> None:
         raise LoadError(f"{problem}of type {type(app).__name__}.")
     if inspect.isclass(app):
         raise LoadError(f"{problem}a class; name an object of it.")
+    if _parameters(app)[:1] == ("input",):
+        raise LoadError(f"{problem}Shiny's server function; name the App object that it is given to.")
     try:
         inspect.signature(app).bind(None, None, None)
     except TypeError:
@@ -110,6 +112,14 @@ def _check_asgi(app: Any, target: str) -> None:
         raise LoadError(f"{problem}cannot be called with scope, receive, send.{hint}") from None
     except ValueError:  # no signature to be had: written in C
         return
+
+
+def _parameters(app: Any) -> tuple[str, ...]:
+    """The names of what it takes, as far as that can be known."""
+    try:
+        return tuple(inspect.signature(app).parameters)
+    except (TypeError, ValueError):  # written in C
+        return ()
 
 
 def _takes(app: Any, arguments: int) -> bool:

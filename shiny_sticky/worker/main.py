@@ -89,6 +89,13 @@ def _load(target: str, channel: ControlChannel) -> ASGIApp | None:
         return load(target)
     except LoadError as error:
         channel.tell(Failed(str(error)))
+    except ModuleNotFoundError as error:
+        text = (
+            f"{target} cannot be imported: {sys.executable} has no {error.name}. Install it there "
+            f"({sys.executable} -m pip install ...), or let another interpreter serve the app: "
+            "--python, or `python` of the app in the settings."
+        )
+        channel.tell(Failed(text, readable_traceback(error)))
     except BaseException as error:  # the app's own code may even call sys.exit()
         channel.tell(Failed(f"{target} cannot be imported.", readable_traceback(error)))
     return None

@@ -67,7 +67,7 @@ def fronts():
         for name, changed in (("map", str), ("njs", without_the_map)):
             ports[name] = free_port()
             here = chosen.model_copy(update={"listen": [f"127.0.0.1:{ports[name]}"]})
-            start(name, changed(configuration.render(here, program, site.config)))
+            start(name, changed(configuration.render(here, program, "for a test")))
         for port in ports.values():
             until(lambda port=port: answers(port), "nginx listens")
         until(lambda: len(list(site.run_dir.glob("*.sock"))) == len(WORKERS), "the backends listen")

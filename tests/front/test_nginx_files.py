@@ -41,14 +41,14 @@ def test_nginx_that_cannot_be_run_is_an_error_to_be_read_and_costs_no_descriptor
 
 
 def test_a_check_leaves_no_file(settings, program):
-    configuration.check(settings, configuration.render(settings, program, Path("config.yaml")), program)
+    configuration.check(settings, configuration.render(settings, program, "for a test"), program)
     with pytest.raises(StickyError, match="nginx does not accept the configuration"):
         configuration.check(settings, "nonsense;", program)
     assert list(settings.nginx.conf.parent.iterdir()) == []
 
 
 def test_a_configuration_that_nginx_refuses_is_not_installed(settings, program):
-    text = configuration.render(settings, program, Path("config.yaml"))
+    text = configuration.render(settings, program, "for a test")
     assert configuration.install(settings, text, program) is True
     assert configuration.install(settings, text, program) is False
     with pytest.raises(StickyError, match="nginx does not accept the configuration"):
@@ -60,7 +60,7 @@ def test_a_configuration_that_nginx_refuses_is_not_installed(settings, program):
 def test_the_waiting_page_can_be_read_by_nginxs_user(settings, program):
     before = os.umask(0o077)
     try:
-        configuration.install(settings, configuration.render(settings, program, Path("config.yaml")), program)
+        configuration.install(settings, configuration.render(settings, program, "for a test"), program)
     finally:
         os.umask(before)
     assert (settings.run_dir / "unavailable.html").stat().st_mode & 0o777 == 0o644
@@ -70,6 +70,6 @@ def test_the_configuration_grows_in_a_straight_line(settings, program):
     def lines(workers: int) -> int:
         app = settings.apps["app"].model_copy(update={"workers": workers})
         grown = settings.model_copy(update={"apps": {"app": app}})
-        return len(configuration.render(grown, program, Path("config.yaml")).splitlines())
+        return len(configuration.render(grown, program, "for a test").splitlines())
 
     assert lines(256) - lines(128) == 128 * (lines(2) - lines(1))

@@ -103,11 +103,21 @@ class Site:
             env=self.env,
         )
 
-    def start(self, *arguments: str, program: list[str] | None = None, timeout: float = 2 * PATIENCE) -> Site:
-        """Start the launcher, and wait until it serves."""
+    def start(
+        self, *arguments: str, program: list[str] | None = None, timeout: float = 2 * PATIENCE, config: bool = True
+    ) -> Site:
+        """Start the launcher, and wait until it serves.
+
+        Args:
+            arguments: of the launcher; PORT is the site's.
+            program: what is called, if not launcher.py.
+            timeout: seconds.
+            config: whether the settings file follows.
+        """
         self.lines = []
+        words = [str(self.port) if word == "PORT" else word for word in arguments]
         self.launcher = subprocess.Popen(
-            [*(program or LAUNCHER), *arguments, str(self.config)],
+            [*(program or LAUNCHER), *words, *([str(self.config)] if config else [])],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

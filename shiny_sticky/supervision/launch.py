@@ -1,0 +1,118 @@
+"""A site from its settings: served until a signal says to stop, or checked without serving it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from shiny_sticky import processes
+from shiny_sticky.concurrency import in_parallel
+from shiny_sticky.front import configuration, nginx_program
+from shiny_sticky.front.nginx_process import Front, check_ports
+from shiny_sticky.output import Output
+from shiny_sticky.settings.model import Settings
+from shiny_sticky.settings.names import worker_names
+from shiny_sticky.settings.source import Source
+from shiny_sticky.settings.users import check_reach, owner_of
+from shiny_sticky.supervision import control
+from shiny_sticky.supervision.release import Release
+from shiny_sticky.supervision.rundir import RunDir
+from shiny_sticky.supervision.site import Site
+from shiny_sticky.supervision.supervisor import Supervisor
+
+
+async def serve(source: Source, *, managed: bool) -> None:
+    """Serve a site until a signal says to stop.
+
+    Args:
+        source: of its settings.
+        managed: whether to run nginx, as far as the settings agree.
+
+    Raises:
+        StickyError: it cannot be served; nothing that was started is left running.
+    """
+    chosen = source.load()
+    program = nginx_program.find(chosen.nginx.binary)
+    processes.raise_open_files()
+    output = _output(chosen)
+    owner = owner_of(chosen)
+    check_reach(chosen, owner, source.folder)
+    run_dir = RunDir(chosen.run_dir, owner)
+    run_dir.prepare()
+    run_dir.lock()
+    front = Front(program, chosen.nginx.conf, run_dir.path, lambda line: output.relay("nginx", line))
+    front.adopt_running()
+    managed = managed and chosen.nginx.managed
+
+    def load() -> Settings:
+        again = source.load()
+        check_reach(again, owner, source.folder)
+        return again
+
+    def configure(settings: Settings, write: bool) -> bool:
+        text = configuration.render(settings, program, source.notice)
+        if write:
+            return configuration.install(settings, text, program)
+        configuration.check(settings, text, program)
+        return False
+
+    try:
+        if managed:
+            check_ports(chosen.listen, ours=front.members())
+        configure(chosen, True)
+        site = Site(chosen, source.folder, run_dir, front if managed else None, output)
+        supervisor = Supervisor(site, load=load, configure=configure)
+        with control.listen(run_dir.path) as listener:
+            await supervisor.run(control_server=lambda: control.serve(supervisor, listener))
+    finally:
+        front.clean()
+        control.clean(run_dir.path)
+        run_dir.unlock()
+
+
+async def check(source: Source) -> None:
+    """See whether a site can be served: settings, users, nginx's configuration, ports, and the import of each app.
+
+    A site that runs from the same settings goes on.
+
+    Args:
+        source: of its settings.
+
+    Raises:
+        StickyError: it cannot.
+    """
+    chosen = source.load()
+    program = nginx_program.find(chosen.nginx.binary)
+    check_reach(chosen, owner_of(chosen), source.folder)
+    if chosen.nginx.managed:
+        running = Front(program, chosen.nginx.conf, chosen.run_dir, on_line=lambda _: None)
+        running.adopt_running()
+        check_ports(chosen.listen, ours=running.members())
+    with tempfile.TemporaryDirectory() as folder:  # run_dir may be in use
+        Path(folder, "tmp").mkdir()
+        nginx = chosen.nginx.model_copy(update={"conf": Path(folder, "sticky.conf")})
+        there = chosen.model_copy(update={"run_dir": Path(folder), "nginx": nginx})
+        configuration.check(there, configuration.render(there, program, source.notice), program)
+        await _import_apps(there, source.folder)
+
+
+async def _import_apps(settings: Settings, folder: Path) -> None:
+    """Import every app once, in its own interpreter and as its own user.
+
+    Raises:
+        StartFailed: one cannot be imported; it is named.
+    """
+    output = _output(settings)
+    run_dir = RunDir(settings.run_dir, owner_of(settings))
+    run_dir.prepare()
+    releases = [Release(name, settings, folder, run_dir, output) for name in settings.apps]
+    try:
+        await in_parallel(release.try_import() for release in releases)
+    finally:
+        for release in releases:
+            release.drain()
+        await in_parallel(release.wait() for release in releases)
+
+
+def _output(settings: Settings) -> Output:
+    return Output([name for app, its in settings.apps.items() for name in worker_names(app, its.workers)])
