@@ -97,7 +97,7 @@ def _served(command: Callable[..., Any]) -> Callable[..., Any]:
 @commands.command()
 @_served
 @click.option("--no-nginx", is_flag=True, help="Write nginx's configuration, but do not start it.")
-@click.option("--check", is_flag=True, help="Same as the command check.")
+@click.option("--check", is_flag=True, help="Like the command check, but import no app.")
 @click.option("--snippet", is_flag=True, help="Print what belongs into the http {} of an nginx of your own.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file.")
 def run(target: str | None, no_nginx: bool, check: bool, snippet: bool, schema: bool, **options: Any) -> None:
@@ -111,7 +111,7 @@ def run(target: str | None, no_nginx: bool, check: bool, snippet: bool, schema: 
         nginx = nginx_program.find(chosen.nginx.binary)
         click.echo(configuration.render(chosen, nginx, source.notice, snippet=True), nl=False)
     elif check:
-        _check(source)
+        _check(source, imports=False)
     else:
         with _naming(source):
             asyncio.run(launch.serve(source, managed=not no_nginx))
@@ -124,7 +124,7 @@ def check(target: str | None, **options: Any) -> None:
 
     Reads the settings, lets nginx read its configuration, tries the ports, and imports each app.
     """
-    _check(_source(target, options))
+    _check(_source(target, options), imports=True)
 
 
 @commands.command()
@@ -229,9 +229,9 @@ def _naming(source: Source) -> Iterator[None]:
         raise SettingsError(named) from None
 
 
-def _check(source: Source) -> None:
+def _check(source: Source, *, imports: bool) -> None:
     with _naming(source):
-        asyncio.run(launch.check(source))
+        asyncio.run(launch.check(source, imports=imports))
     click.echo(f"{source.name}: good")
 
 

@@ -70,13 +70,14 @@ async def serve(source: Source, *, managed: bool) -> None:
         run_dir.unlock()
 
 
-async def check(source: Source) -> None:
-    """See whether a site can be served: settings, users, nginx's configuration, ports, and the import of each app.
+async def check(source: Source, *, imports: bool) -> None:
+    """See whether a site can be served: settings, users, ports, nginx's configuration, and the import of each app.
 
     A site that runs from the same settings goes on.
 
     Args:
         source: of its settings.
+        imports: whether to import the apps.
 
     Raises:
         StickyError: it cannot.
@@ -93,7 +94,8 @@ async def check(source: Source) -> None:
         nginx = chosen.nginx.model_copy(update={"conf": Path(folder, "sticky.conf")})
         there = chosen.model_copy(update={"run_dir": Path(folder), "nginx": nginx})
         configuration.check(there, configuration.render(there, program, source.notice), program)
-        await _import_apps(there, source.folder)
+        if imports:
+            await _import_apps(there, source.folder)
 
 
 async def _import_apps(settings: Settings, folder: Path) -> None:
