@@ -18,7 +18,8 @@ class CacheOptions:
         folder: where workers keep what they have compressed.
         room: bytes that it may take.
         max_age: seconds that browsers keep Shiny's own files.
-        paths: URL paths of other files, and of folders with a slash at their end.
+        paths: URL paths of other files, and of folders with a slash at their end; a ? behind that: kept once for
+            each query.
     """
 
     folder: str

@@ -19,6 +19,9 @@ LONG = 365 * 86400
 # Seconds that nginx keeps a quickly compressed file.
 BRIEFLY = 1
 
+# The header by which nginx learns what it may keep, and for how long.
+MARK = b"x-accel-expires"
+
 # Files of more bytes pass as they are.
 LARGEST = 64 << 20
 
@@ -35,7 +38,10 @@ COMPRESSIBLE = re.compile(
 
 
 class AssetMiddleware:
-    """Marks an app's static files for nginx to keep, and compresses them.
+    """Marks an app's static files for nginx to keep, and compresses them. Nothing else is marked.
+
+    What was asked for with Authorization may be for whoever asks alone, and is never kept. What was asked for with
+    a query may be another file than without: it is kept only where the settings say so.
 
     The first answer is compressed quickly, and nginx is told to ask again; from then on the best is sent. So nobody
     waits for the seconds that the best takes, and it is made once for all workers.
@@ -60,20 +66,31 @@ class AssetMiddleware:
         self._state = state
         self._lib = lib
         self._is_dependency = is_dependency
-        self._files = {path for path in options.paths if not path.endswith("/")}
-        self._folders = tuple(path for path in options.paths if path.endswith("/"))
+        self._named = _matches([path.rstrip("?") for path in options.paths])
+        self._named_by_query = _matches([path.rstrip("?") for path in options.paths if path.endswith("?")])
         self._store = CompressedFiles(Path(options.folder), options.room)
         self._codings = codings()
-        self._immutable = f"public, max-age={options.max_age}, immutable".encode()
+        self._immutable = f", max-age={options.max_age}, immutable".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "http" and scope["method"] == "GET" and not self._state.draining:
-            folder = self._dependency(scope["path"])
-            if (folder or self._is_named(scope["path"])) and _is_plain(scope):
-                cache_control = self._immutable if folder and not UNVERSIONED.fullmatch(folder) else None
-                send = AssetResponder(send, self._coding(scope), self._store, cache_control).send
+        if scope["type"] == "http":
+            send = _unmarked(self._responding(scope, send))
         await self.app(scope, receive, send)
+
+    def _responding(self, scope: Scope, send: Send) -> Send:
+        """What takes a response, and marks it if it may be kept."""
+        if scope["method"] != "GET" or self._state.draining or not _is_plain(scope):
+            return send
+        path, query, private = scope["path"], bool(scope["query_string"]), _is_private(scope)
+        folder = self._dependency(path)
+        kept = not private and (self._named_by_query(path) if query else bool(folder) or self._named(path))
+        if not kept and not folder:
+            return send
+        cache_control = None
+        if folder and not UNVERSIONED.fullmatch(folder):
+            cache_control = b"private" + self._immutable if private else b"public" + self._immutable
+        return AssetResponder(send, self._coding(scope), self._store, cache_control, kept).send
 
     def _dependency(self, path: str) -> str:
         """The folder's name if a path leads to one of Shiny's HTML dependencies; else empty."""
@@ -81,9 +98,6 @@ class AssetMiddleware:
             return ""
         folder, slash, _ = path[len(self._lib) :].partition("/")
         return folder if slash and self._is_dependency(folder) else ""
-
-    def _is_named(self, path: str) -> bool:
-        return path in self._files or path.startswith(self._folders)
 
     def _coding(self, scope: Scope) -> Coding | None:
         """The best coding that the client takes and this interpreter can make."""
@@ -100,15 +114,17 @@ class AssetResponder:
         coding: that the client takes.
         store: of compressed files.
         cache_control: what browsers are told; None is for the app to say, or else to ask again each time.
+        kept: whether nginx may keep it.
     """
 
     def __init__(
-        self, send: Send, coding: Coding | None, store: CompressedFiles, cache_control: bytes | None
+        self, send: Send, coding: Coding | None, store: CompressedFiles, cache_control: bytes | None, kept: bool
     ) -> None:
         self._send = send
         self._coding = coding
         self._store = store
         self._cache_control = cache_control
+        self._kept = kept
         self._start: Message | None = None  # held back as long as the whole response may be kept
         self._body: list[bytes] = []
         self._size = 0
@@ -143,7 +159,8 @@ class AssetResponder:
             new[b"content-encoding"] = self._coding.name.encode()
         new[b"etag"] = f'"{tag}"'.encode()
         new[b"content-length"] = str(len(body)).encode()
-        new[b"x-accel-expires"] = str(expires).encode()
+        if self._kept:
+            new[MARK] = str(expires).encode()
         if self._cache_control is not None:
             new[b"cache-control"] = self._cache_control
         elif b"cache-control" not in given:
@@ -167,9 +184,37 @@ class AssetResponder:
         return await asyncio.to_thread(coding.quickly, body), f"{tag}-q-{coding.name}", expires
 
 
+def _unmarked(send: Send) -> Send:
+    """The `send` of an app, which has no say in what nginx keeps for everybody."""
+
+    async def send_unmarked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != MARK]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return send_unmarked
+
+
+def _matches(paths: list[str]) -> Callable[[str], bool]:
+    """Whether a path is one of some files, or below one of some folders, which end in a slash."""
+    files = {path for path in paths if not path.endswith("/")}
+    folders = tuple(path for path in paths if path.endswith("/"))
+    return lambda path: path in files or path.startswith(folders)
+
+
 def _given(start: Message) -> dict[bytes, bytes]:
-    """The headers that an app has sent, by their names in lower case."""
-    return {key.lower(): value for key, value in start.get("headers", ())}
+    """The headers that an app has sent, by their names in lower case; those of several lines as one."""
+    given: dict[bytes, bytes] = {}
+    for key, value in start.get("headers", ()):
+        name = key.lower()
+        given[name] = given[name] + b", " + value if name in given else value
+    return given
+
+
+def _is_private(scope: Scope) -> bool:
+    """Whether a request says who asks, so that the answer may be for nobody else: RFC 9111, section 3.5."""
+    return any(key == b"authorization" for key, _ in scope["headers"])
 
 
 def _is_plain(scope: Scope) -> bool:
@@ -187,11 +232,13 @@ def _is_plain(scope: Scope) -> bool:
 def _cacheable(headers: dict[bytes, bytes]) -> bool:
     """Whether a response is the same for everybody, by its headers, and not too large."""
     control = headers.get(b"cache-control", b"").lower()
+    varies = {name.strip() for name in headers.get(b"vary", b"").lower().split(b",")}
+    length = headers.get(b"content-length", b"")
     return (
         b"set-cookie" not in headers
-        and headers.get(b"vary", b"accept-encoding").strip().lower() == b"accept-encoding"
+        and varies <= {b"accept-encoding", b""}
         and not any(word in control for word in (b"no-store", b"private"))
-        and int(headers.get(b"content-length", b"0")) <= LARGEST
+        and not (length.isdigit() and int(length) > LARGEST)
     )
 
 
