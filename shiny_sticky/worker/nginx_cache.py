@@ -10,6 +10,19 @@ from pathlib import Path
 HEAD = 8192
 
 
+def is_current(link: str, incarnation: str) -> bool:
+    """Whether a process serves now: of an earlier one that still answers what it was asked, nothing is to be kept.
+
+    Args:
+        link: by which nginx finds the worker's socket. A deploy turns it, before the process itself knows of that.
+        incarnation: the process's name; its socket is called like it.
+    """
+    try:
+        return Path(link).readlink().name == f"{incarnation}.sock"
+    except OSError:  # a deploy has removed the worker
+        return False
+
+
 def forget(cache: Path, names: set[str]) -> None:
     """Remove what nginx keeps below folders, so that it asks for that again.
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..asgi import ASGIApp, Headers, Message, Receive, Scope, Send
-from ..draining import WorkerState
 from ..options import CacheOptions
 from .compression import Coding, CompressedFiles, codings, preferred
 
@@ -48,7 +47,8 @@ class AssetMiddleware:
 
     Args:
         app: the ASGI app; it sees whole paths.
-        state: once the worker drains, nothing is marked: a newer process has newer files.
+        is_current: whether this process serves now. Nothing of another one is marked: newer processes have newer
+            files. It is asked when the answer is there, which may be long after the request.
         options: what nginx keeps, and where compressed files are.
         lib: the path of Shiny's own files; empty if the app is not Shiny's.
         is_dependency: whether a folder's name below `lib` is one of Shiny's HTML dependencies.
@@ -57,13 +57,13 @@ class AssetMiddleware:
     def __init__(
         self,
         app: ASGIApp,
-        state: WorkerState,
+        is_current: Callable[[], bool],
         options: CacheOptions,
         lib: str,
         is_dependency: Callable[[str], bool],
     ) -> None:
         self.app = app
-        self._state = state
+        self._is_current = is_current
         self._lib = lib
         self._is_dependency = is_dependency
         self._named = _matches([path.rstrip("?") for path in options.paths])
@@ -80,7 +80,7 @@ class AssetMiddleware:
 
     def _responding(self, scope: Scope, send: Send) -> Send:
         """What takes a response, and marks it if it may be kept."""
-        if scope["method"] != "GET" or self._state.draining or not _is_plain(scope):
+        if scope["method"] != "GET" or not _is_plain(scope):
             return send
         path, query, private = scope["path"], bool(scope["query_string"]), _is_private(scope)
         folder = self._dependency(path)
@@ -90,7 +90,7 @@ class AssetMiddleware:
         cache_control = None
         if folder and not UNVERSIONED.fullmatch(folder):
             cache_control = b"private" + self._immutable if private else b"public" + self._immutable
-        return AssetResponder(send, self._coding(scope), self._store, cache_control, kept).send
+        return AssetResponder(send, self._coding(scope), self._store, cache_control, kept, self._is_current).send
 
     def _dependency(self, path: str) -> str:
         """The folder's name if a path leads to one of Shiny's HTML dependencies; else empty."""
@@ -115,16 +115,24 @@ class AssetResponder:
         store: of compressed files.
         cache_control: what browsers are told; None is for the app to say, or else to ask again each time.
         kept: whether nginx may keep it.
+        is_current: whether this process serves now; the answer of another one passes as it is.
     """
 
     def __init__(
-        self, send: Send, coding: Coding | None, store: CompressedFiles, cache_control: bytes | None, kept: bool
+        self,
+        send: Send,
+        coding: Coding | None,
+        store: CompressedFiles,
+        cache_control: bytes | None,
+        kept: bool,
+        is_current: Callable[[], bool],
     ) -> None:
         self._send = send
         self._coding = coding
         self._store = store
         self._cache_control = cache_control
         self._kept = kept
+        self._is_current = is_current
         self._start: Message | None = None  # held back as long as the whole response may be kept
         self._body: list[bytes] = []
         self._size = 0
@@ -150,7 +158,15 @@ class AssetResponder:
             await self._finish(start, b"".join(self._body))
 
     async def _finish(self, start: Message, body: bytes) -> None:
-        """Send the whole response: compressed where that is worth it, and with what it is kept by."""
+        """Send the whole response: as it is to be kept, or as the app has given it."""
+        headers, coded = await self._marked(start, body)
+        if self._is_current():  # asked last, for compressing takes its time, too
+            start, body = {**start, "headers": headers}, coded
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _marked(self, start: Message, body: bytes) -> tuple[Headers, bytes]:
+        """A response's headers and body: compressed where that is worth it, and with what it is kept by."""
         given = _given(start)
         tag, expires = hashlib.blake2b(body, digest_size=12).hexdigest(), LONG
         new = {b"accept-ranges": b"bytes", b"vary": b"Accept-Encoding"}
@@ -165,9 +181,8 @@ class AssetResponder:
             new[b"cache-control"] = self._cache_control
         elif b"cache-control" not in given:
             new[b"cache-control"] = b"no-cache"  # kept by browsers, and asked for with its tag each time
-        kept: Headers = [(key, value) for key, value in start.get("headers", ()) if key.lower() not in new]
-        await self._send({**start, "headers": [*kept, *new.items()]})
-        await self._send({"type": "http.response.body", "body": body})
+        others = [(key, value) for key, value in start.get("headers", ()) if key.lower() not in new]
+        return [*others, *new.items()], body
 
     async def _best_or_quick(self, coding: Coding, body: bytes, tag: str) -> tuple[bytes, str, int]:
         """A file as well compressed as can be if that is made; else quickly, and the best is begun.
