@@ -67,6 +67,14 @@ def test_a_slow_answer_of_old_code_is_not_kept_after_the_deploy(site, path):
     assert [says(site, path) for _ in range(3)] == [b"version 2"] * 3
 
 
+def test_a_deploy_that_fails_before_it_changes_anything_leaves_what_is_kept(site):
+    site.ask("/kept/file")
+    until(lambda: any(b"version 1" in entry for entry in kept(site)), "it is kept")
+    (site.folder / "app.py").write_text("raise RuntimeError('broken')")
+    assert site.command("reload", str(site.config)).returncode != 0
+    assert any(b"version 1" in entry for entry in kept(site))
+
+
 def test_what_serving_code_answers_is_kept(site):
     """The tests above would hold for a cache that keeps nothing; a deploy begins it anew."""
     site.ask("/kept/file")

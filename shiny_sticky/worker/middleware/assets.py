@@ -175,7 +175,7 @@ class AssetResponder:
             new[b"content-encoding"] = self._coding.name.encode()
         new[b"etag"] = f'"{tag}"'.encode()
         new[b"content-length"] = str(len(body)).encode()
-        if self._kept:
+        if self._kept and await asyncio.to_thread(self._store.has_room, len(body)):
             new[MARK] = str(expires).encode()
         if self._cache_control is not None:
             new[b"cache-control"] = self._cache_control
