@@ -130,7 +130,8 @@ def _cached_locations(settings: Settings, name: str) -> list[str]:
     if not settings.cache.enabled:
         return []
     paths = [f"{settings.apps[name].path}{SHINY_LIB}", *settings.cached_paths(name)]
-    return [f"^~ {path}" if path.endswith("/") else f"= {path}" for path in paths]
+    plain = dict.fromkeys(path.removesuffix("?") for path in paths)
+    return [f"^~ {path}" if path.endswith("/") else f"= {path}" for path in plain]
 
 
 def nginx_size(size: int) -> str:

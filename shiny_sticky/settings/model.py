@@ -23,13 +23,13 @@ from shiny_sticky.settings.names import TAG_DIGITS, worker_names
 from shiny_sticky.settings.values import (
     AbsolutePath,
     AppName,
+    CachedPath,
     HeaderName,
     ListenAddress,
     Network,
     Size,
     SizeSchema,
     Strictly,
-    UrlPath,
     absolute,
     as_list,
     mount_path,
@@ -100,8 +100,9 @@ class CacheSettings(_Model):
     enabled: Annotated[bool, Strictly] = True
     """Keep Shiny's own files (lib/...) and `paths` in nginx. `cache: false` says the same as enabled: false."""
 
-    paths: list[UrlPath] = Field(default_factory=list)
-    """Files of an app's own that are kept too, as browsers ask for them: /img/ (all below it) or /logo.png."""
+    paths: list[CachedPath] = Field(default_factory=list)
+    """Files of an app's own that are kept too, as browsers ask for them: /img/ (all below it) or /logo.png.
+    What is asked for with a query is kept only where a ? ends the path, then once for each: /tiles/?"""
 
     max_size: Annotated[Size, Field(ge=1 << 20), SizeSchema] = Field("256MB", validate_default=True)
     """Largest size of all that is kept on disk; what has not been asked for longest goes first."""
@@ -297,8 +298,8 @@ class Settings(_Model):
         for place, path in enumerate(self.cache.paths):
             if self.app_at(path) is None:
                 yield f"cache.paths.{place}: no app is mounted above {path}"
-            elif path in mounts:
-                yield f"cache.paths.{place}: {path} is all of {mounts[path]}; name its static files only"
+            elif (mount := path.removesuffix("?")) in mounts:
+                yield f"cache.paths.{place}: {path} is all of {mounts[mount]}; name its static files only"
 
     def app_at(self, path: str) -> str | None:
         """The name of the app that answers for a URL path; None if there is none."""
@@ -306,7 +307,7 @@ class Settings(_Model):
         return max(above)[1] if above else None
 
     def cached_paths(self, app: str) -> list[str]:
-        """The URL paths of an app's own files that nginx keeps."""
+        """The URL paths of an app's own files that nginx keeps; with ? at the end of those whose query counts."""
         if not self.cache.enabled:
             return []
         lib = f"{self.apps[app].path}{SHINY_LIB}"  # is kept anyway

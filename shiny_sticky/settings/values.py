@@ -62,6 +62,12 @@ def _url_path(value: str) -> str:
     return value
 
 
+def _cached_path(value: str) -> str:
+    """Check the URL path of a file or folder, which may end in a question mark: kept once for each query."""
+    _url_path(value.removesuffix("?"))
+    return value
+
+
 def _network(value: str) -> str:
     ipaddress.ip_network(value, strict=True)
     return value
@@ -86,7 +92,7 @@ def as_list(value: Any) -> Any:
 
 AbsolutePath = Annotated[Path, AfterValidator(absolute)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
-UrlPath = Annotated[str, AfterValidator(_url_path)]
+CachedPath = Annotated[str, AfterValidator(_cached_path)]
 Network = Annotated[str, AfterValidator(_network)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
 AppName = Annotated[str, Field(pattern=f"^{APP_PATTERN}$", max_length=32)]

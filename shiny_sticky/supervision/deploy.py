@@ -6,8 +6,10 @@ What the replaced processes do from then on is worker/draining.py.
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from shiny_sticky.concurrency import in_parallel
 from shiny_sticky.errors import StickyError
@@ -19,6 +21,9 @@ from shiny_sticky.supervision.slot import Slot
 
 # Settings that running processes were started with: a change needs a restart of the launcher.
 NEEDS_RESTART = ("run_dir", "user", "nginx")
+
+# Bytes that must be free before what nginx keeps is thrown away.
+ROOM = 4 << 20
 
 
 class Deploy:
@@ -62,18 +67,8 @@ class Deploy:
         try:
             # Before anything that serves is touched.
             await in_parallel(release.prepare() for release in dict.fromkeys(wanted.values()))
-            # Now, so that new workers' pages get new files; and in the end again, for old workers serve until then.
-            site.clear_cache()
-            await self._roll(wanted, settings.deploy.surge)
-            await self._publish(settings)
-            site.settings = settings
-            removed = [site.slots.pop(name) for name in list(site.slots) if name not in wanted]
-            site.run_dir.remove_links(except_for=wanted)
-            for slot in removed:
-                slot.retire()
-            site.retired = [slot for slot in site.retired + removed if slot.alive]
+            await self._replace(wanted, settings)
         finally:
-            site.clear_cache()
             site.drop_unused_releases()
         return f"Deployed {len(wanted)} workers in {time.monotonic() - began:.1f} s"
 
@@ -86,8 +81,27 @@ class Deploy:
                 raise StickyError(f"{key} has changed: that takes a restart of the launcher.")
         if site.front is not None:
             check_ports(settings.listen, ours=site.front.members())
+        if settings.cache.enabled:
+            await asyncio.to_thread(check_room, site.run_dir.path)
         await asyncio.to_thread(self._configure, settings, False)
         return settings
+
+    async def _replace(self, wanted: dict[str, Release], settings: Settings) -> None:
+        """Let new processes serve, and what nginx keeps be theirs."""
+        site = self._site
+        try:
+            # Now, so that new workers' pages get new files; and in the end again, for old workers serve until then.
+            site.clear_cache()
+            await self._roll(wanted, settings.deploy.surge)
+            await self._publish(settings)
+            site.settings = settings
+            removed = [site.slots.pop(name) for name in list(site.slots) if name not in wanted]
+            site.run_dir.remove_links(except_for=wanted)
+            for slot in removed:
+                slot.retire()
+            site.retired = [slot for slot in site.retired + removed if slot.alive]
+        finally:
+            site.clear_cache()
 
     async def _roll(self, wanted: dict[str, Release], surge: int) -> None:
         """Fill every slot anew, a few at a time; if one fails, those that are being started are given up."""
@@ -113,3 +127,21 @@ class Deploy:
             site.output.event("nginx has read its new configuration")
         else:
             site.output.event(f"{settings.nginx.conf} has changed; nginx is yours to reload: nginx -s reload")
+
+
+def check_room(folder: Path) -> None:
+    """See to it that files can be written: what nginx keeps must not be thrown away when it cannot be had anew.
+
+    Args:
+        folder: run_dir.
+
+    Raises:
+        StickyError: the disk is full, or takes no more for another reason.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(ROOM))
+    except OSError as error:
+        raise StickyError(
+            f"run_dir {folder} takes no new files: {error.strerror}. Free at least {ROOM >> 20} MB there."
+        ) from None

@@ -183,6 +183,7 @@ class Release:
                     drain_timeout=self._drain_timeout,
                     max_sessions=self.app.max_sessions or 0,
                     cache=self._cache,
+                    link=str(self._run_dir.link_of(worker)),
                     dependencies=DependencyOptions(str(notes), str(nginx_cache)),
                 )
                 process = await self._fork_or_spawn(options, channels)

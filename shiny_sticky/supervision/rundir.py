@@ -213,13 +213,17 @@ class RunDir:
         """Open the file that takes the output of workers whose launcher is gone."""
         return os.open(self.path / "workers.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
+    def link_of(self, worker: str) -> Path:
+        """The worker's socket, a link to that of the incarnation which serves."""
+        return self.path / f"{worker}.sock"
+
     def link(self, incarnation: str) -> None:
         """Let the worker's socket be that of the incarnation, in one step; nginx's next connect goes there."""
         worker = names.worker_of(incarnation)
         fresh = self.path / f".{incarnation}.link"
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(f"{incarnation}.sock")
-        fresh.replace(self.path / f"{worker}.sock")
+        fresh.replace(self.link_of(worker))
 
     def links(self) -> Iterator[Path]:
         """The links of all workers."""

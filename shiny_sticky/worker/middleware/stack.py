@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from .. import dependencies, nginx_cache, shiny_apps
@@ -37,7 +38,8 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
     if notes is not None:  # outside of both: what the app itself has not found is looked for by whole path
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
     if options.cache is not None:  # outside of all that finds files, to mark and compress what any of them answers
-        app = AssetMiddleware(app, state, options.cache, lib, of_loaded)
+        current = functools.partial(nginx_cache.is_current, options.link, options.name)
+        app = AssetMiddleware(app, current, options.cache, lib, of_loaded)
     return ConnectionTracker(app, state)  # outside of all that answers, to count that as well
 
 
