@@ -17,7 +17,6 @@ from typing import Protocol
 import psutil
 
 from shiny_sticky.concurrency import mark_retrieved
-from shiny_sticky.handle import Handle
 from shiny_sticky.leftover_programs import SESSION_SECONDS, end_session
 from shiny_sticky.worker.protocol import LONGEST, ProtocolError, decode
 
@@ -246,18 +245,6 @@ class ManagedProcess:
         if self._control is not None:
             self._control.close()
             self._control = None
-
-
-def send(pid: int, number: signal.Signals) -> None:
-    """Send a signal; nothing happens if the process is gone, or another user's."""
-    with contextlib.suppress(ProcessLookupError):
-        Handle(pid).send(number)
-
-
-async def gone(pid: int) -> None:
-    """Wait until a process, not necessarily a child of ours, has ended."""
-    with contextlib.suppress(ProcessLookupError):
-        await Handle(pid).wait()
 
 
 def memory(pid: int) -> int:
