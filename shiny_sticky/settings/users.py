@@ -24,6 +24,9 @@ for path; do
 done
 """
 
+# Environment variables that say nothing but how the machine is set up.
+OF_MACHINE = ("PATH", "LANG", "LANGUAGE", "TZ")
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -31,13 +34,15 @@ class Owner:
 
     Attributes:
         name: the user's name.
-        uid: and number.
+        home: folder.
+        uid: number.
         gid: the primary group.
         switches: whether that is another user than the launcher's.
         socket_group: a group that may reach the sockets, too; None for nobody else.
     """
 
     name: str
+    home: str
     uid: int
     gid: int
     switches: bool
@@ -65,7 +70,19 @@ def owner_of(settings: Settings) -> Owner:
             raise SettingsError(
                 [f"nginx.socket_group: there is no group {settings.nginx.socket_group} on this machine"]
             ) from None
-    return Owner(user.pw_name, user.pw_uid, user.pw_gid, user.pw_uid != here, group)
+    return Owner(user.pw_name, user.pw_dir, user.pw_uid, user.pw_gid, user.pw_uid != here, group)
+
+
+def environment_of(owner: Owner) -> dict[str, str]:
+    """The environment variables of processes that run as the owner, but for those of the settings.
+
+    The launcher's own; for another user, as a login would give them, those of the machine alone: the others are the
+    launcher's secrets, or lead to files of its user's.
+    """
+    if not owner.switches:
+        return dict(os.environ)
+    kept = {name: value for name, value in os.environ.items() if name in OF_MACHINE or name.startswith("LC_")}
+    return {**kept, "HOME": owner.home, "USER": owner.name, "LOGNAME": owner.name}
 
 
 def check_place(key: str, place: Path, owner: Owner) -> None:

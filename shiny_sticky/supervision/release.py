@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from shiny_sticky.output import Output
 from shiny_sticky.processes import Process
 from shiny_sticky.settings import names
 from shiny_sticky.settings.model import AppSettings, Settings
+from shiny_sticky.settings.users import environment_of
 from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
@@ -239,7 +239,7 @@ class Release:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=channels.stdout,
                 stderr=channels.stderr,
-                env={**os.environ, **self.app.env, **environment},
+                env={**environment_of(owner), **self.app.env, **environment},
                 cwd=self._working_folder(),
                 pass_fds=channels.descriptors.all(),
                 # Ctrl-C is for the launcher, which ends its workers in order.

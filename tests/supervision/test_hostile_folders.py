@@ -45,7 +45,7 @@ def test_a_folder_that_becomes_a_link_in_mid_walk_leads_nowhere(tmp_path, meddle
     victim.mkdir()
     names = ["one", "two", "three"]
     for moment in range(40):
-        run_dir = RunDir(tmp_path / f"run{moment}", Owner("me", os.geteuid(), os.getegid(), False, None))
+        run_dir = RunDir(tmp_path / f"run{moment}", Owner("me", "/", os.geteuid(), os.getegid(), False, None))
         folder = run_dir.cache / "a" / "bc"
         folder.mkdir(parents=True)
         for name in names:
