@@ -18,7 +18,7 @@ from shiny_sticky.output import Output
 from shiny_sticky.settings import read as settings
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import worker_names
-from shiny_sticky.settings.users import check_reach, owner_of
+from shiny_sticky.settings.users import Owner, check_place, check_reach, owner_of
 from shiny_sticky.supervision import control
 from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.supervision.site import Site
@@ -130,7 +130,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _check(chosen: Settings, program: nginx_program.Nginx, source: Path) -> None:
     """Let nginx check the configuration in a folder of its own: run_dir may be in use."""
-    check_reach(chosen, owner_of(chosen), source.parent)
+    _check_places(chosen, owner_of(chosen), source.parent)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "tmp").mkdir()
         nginx = chosen.nginx.model_copy(update={"conf": Path(folder, "sticky.conf")})
@@ -138,12 +138,23 @@ def _check(chosen: Settings, program: nginx_program.Nginx, source: Path) -> None
         configuration.check(there, configuration.render(there, program, source), program)
 
 
+def _check_places(chosen: Settings, owner: Owner, folder: Path) -> None:
+    """See to it that the workers' user can reach what they need, and not what is root's to write.
+
+    Raises:
+        StickyError: with what to change.
+    """
+    check_reach(chosen, owner, folder)
+    check_place("run_dir", chosen.run_dir, owner)
+    check_place("nginx.conf", chosen.nginx.conf, owner)
+
+
 async def _serve(chosen: Settings, program: nginx_program.Nginx, options: argparse.Namespace) -> None:
     processes.raise_open_files()
     output = Output([name for app, its in chosen.apps.items() for name in worker_names(app, its.workers)])
     source = options.config.absolute()
     owner = owner_of(chosen)
-    check_reach(chosen, owner, source.parent)
+    _check_places(chosen, owner, source.parent)
     run_dir = RunDir(chosen.run_dir, owner)
     run_dir.prepare()
     run_dir.lock()
@@ -153,7 +164,7 @@ async def _serve(chosen: Settings, program: nginx_program.Nginx, options: argpar
 
     def load() -> Settings:
         again = settings.load(source)
-        check_reach(again, owner, source.parent)
+        _check_places(again, owner, source.parent)
         return again
 
     def configure(settings: Settings, write: bool) -> bool:

@@ -147,7 +147,7 @@ def _user_directive(settings: Settings) -> str | None:
     if os.geteuid() != 0:
         return None
     owner = owner_of(settings)
-    group = owner.gid if owner.group is None else owner.group
+    group = owner.gid if owner.socket_group is None else owner.socket_group
     return f"{owner.name} {grp.getgrgid(group).gr_name}"
 
 

@@ -164,7 +164,8 @@ class AppSettings(_Model):
     env: dict[
         str, Annotated[str, Field(coerce_numbers_to_str=True, json_schema_extra={"type": ["string", "number"]})]
     ] = Field(default_factory=dict)
-    """Environment variables for the workers, on top of the launcher's own."""
+    """Environment variables for the workers, on top of the launcher's own; with `user`, on top of PATH, language,
+    time zone, and that user's HOME, USER and LOGNAME."""
 
     preload: Annotated[bool, Strictly] = True
     """Import the app once and fork the workers (on Linux). false: each imports it, where it must not be forked."""

@@ -92,8 +92,9 @@ async def serve(supervisor: Supervisor, listener: socket.socket) -> None:
 
 
 def clean(run_dir: Path) -> None:
-    """Remove the control socket."""
-    (run_dir / SOCKET).unlink(missing_ok=True)
+    """Remove the control socket; what else stands in its place has been named."""
+    with contextlib.suppress(OSError):
+        (run_dir / SOCKET).unlink()
 
 
 class _Connection(http.client.HTTPConnection):

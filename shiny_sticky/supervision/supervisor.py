@@ -60,7 +60,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._handle_stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._handle_hup)
 
-        self._orphans = find_orphans(self.site.run_dir)
+        self._orphans = find_orphans(self.site.run_dir, self._output)
         taken_over = bool(self._orphans)
         serving = asyncio.create_task(self._serve(control_server))
         stopping = asyncio.create_task(self._stop.wait())

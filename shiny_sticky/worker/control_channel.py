@@ -13,6 +13,9 @@ from .protocol import encode
 # Apps may restore SIGPIPE's default action; a dead launcher must not end the process by it.
 QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)
 
+# The exit code of a worker whose launcher has ended, or has given it up, before it was ready.
+LAUNCHER_GONE = 4
+
 
 class ControlChannel:
     """A process's end of the socket to its launcher; once the launcher is gone, output goes to the log instead.
@@ -25,9 +28,16 @@ class ControlChannel:
         self._control = socket.socket(fileno=descriptors.control)
         self._outputs = (descriptors.output, descriptors.errors)
         self._log = descriptors.log
+        self._half_sent = b""
 
     def watch(self) -> None:
-        """Begin to wait for the launcher's end, in a thread."""
+        """Begin to wait for the launcher's end, in a thread.
+
+        Should it have ended by now, so does this process: whoever looked for what that has left may have come
+        before the lock of the pid file, and would not know of it.
+        """
+        if self.launcher_gone:
+            os._exit(LAUNCHER_GONE)
         threading.Thread(target=self._outlive_launcher, name="sticky-launcher", daemon=True).start()
 
     def tell(self, message: object) -> None:
@@ -38,11 +48,13 @@ class ControlChannel:
             pass
 
     def tell_now(self, message: object) -> None:
-        """Send the launcher a message, or drop it if the launcher does not read."""
+        """Send the launcher a message, or drop it if the launcher does not read; half of one is completed first."""
+        line = self._half_sent or encode(message)
         try:
-            self._control.send(encode(message), socket.MSG_DONTWAIT | QUIETLY)
+            sent = self._control.send(line, socket.MSG_DONTWAIT | QUIETLY)
         except OSError:
-            pass
+            return
+        self._half_sent = line[sent:]
 
     def _outlive_launcher(self) -> None:
         try:

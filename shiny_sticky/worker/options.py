@@ -51,7 +51,7 @@ class Descriptors:
             launcher has died from writing into a broken pipe.
         errors: the same for standard error.
         log: a file that takes both from then on.
-        pid_file: locked as long as it is open in a process.
+        pid_file: for the process to lock, as long as it lives.
         listen: a worker's bound socket; None for a fork server.
     """
 
