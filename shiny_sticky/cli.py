@@ -140,7 +140,8 @@ def _check(chosen: Settings, program: nginx_program.Nginx, source: Path) -> None
 
 async def _serve(chosen: Settings, program: nginx_program.Nginx, options: argparse.Namespace) -> None:
     processes.raise_open_files()
-    output = Output([name for app, its in chosen.apps.items() for name in worker_names(app, its.workers)])
+    workers = [name for app, its in chosen.apps.items() for name in worker_names(app, its.workers)]
+    output = Output(workers, never_waits=True)
     source = options.config.absolute()
     owner = owner_of(chosen)
     check_reach(chosen, owner, source.parent)
@@ -175,6 +176,7 @@ async def _serve(chosen: Settings, program: nginx_program.Nginx, options: argpar
         front.clean()
         control.clean(run_dir.path)
         run_dir.unlock()
+        output.close()
 
 
 def _reload(options: argparse.Namespace) -> None:

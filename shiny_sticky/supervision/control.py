@@ -14,16 +14,22 @@ import dataclasses
 import http.client
 import json
 import socket
+import sys
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+import psutil
 
 from shiny_sticky.errors import SettingsError, StickyError
 from shiny_sticky.supervision.status import SiteStatus
 from shiny_sticky.supervision.supervisor import Supervisor
 
 SOCKET = "control.sock"
+
+# Seconds in which a launcher answers what it need only look up.
+ANSWER_SECONDS = 20
 
 
 def listen(run_dir: Path) -> socket.socket:
@@ -97,7 +103,7 @@ def clean(run_dir: Path) -> None:
 
 
 class _Connection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+    """HTTP over a unix socket, whose other end is a launcher."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("launcher")
@@ -105,7 +111,23 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(ANSWER_SECONDS)
         self.sock.connect(str(self._path))
+        _refuse_if_stopped(_peer_of(self.sock))
+
+
+def _peer_of(connection: socket.socket) -> int:
+    """The process at the other end of a unix socket, as the kernel says; 0 where it does not (not Linux)."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return 0
+    return int.from_bytes(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
+
+
+def _refuse_if_stopped(pid: int) -> None:
+    """Wait for nothing from a launcher that was stopped by a signal: Ctrl-Z, kill -STOP."""
+    with contextlib.suppress(psutil.Error):
+        if pid and psutil.Process(pid).status() == psutil.STATUS_STOPPED:
+            raise StickyError(f"The launcher (pid {pid}) is stopped. Let it go on: kill -CONT {pid}")
 
 
 def call(run_dir: Path, method: str, path: str) -> dict[str, Any]:
@@ -125,8 +147,12 @@ def call(run_dir: Path, method: str, path: str) -> dict[str, Any]:
     connection = _Connection(run_dir / SOCKET)
     try:
         connection.request(method, quote(path))
+        if method != "GET":  # what is to be done may take long
+            connection.sock.settimeout(None)
         response = connection.getresponse()
         answer: dict[str, Any] = json.loads(response.read())
+    except TimeoutError:
+        raise StickyError(f"The launcher has not answered in {run_dir} within {ANSWER_SECONDS} s.") from None
     except (OSError, http.client.HTTPException):
         raise StickyError(f"No launcher answers in {run_dir}. Start it: python launcher.py config.yaml") from None
     finally:

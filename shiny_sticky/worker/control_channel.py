@@ -8,10 +8,14 @@ import socket
 import threading
 
 from .options import Descriptors
+from .output_pipe import OutputPipe
 from .protocol import encode
 
 # Apps may restore SIGPIPE's default action; a dead launcher must not end the process by it.
 QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)
+
+# Milliseconds between two looks at the output: while the launcher reads it, and while it does not.
+LOOK, LOOK_AGAIN = 1000, 100
 
 
 class ControlChannel:
@@ -27,7 +31,7 @@ class ControlChannel:
         self._log = descriptors.log
 
     def watch(self) -> None:
-        """Begin to wait for the launcher's end, in a thread."""
+        """Begin to wait for the launcher's end, in a thread; until then a launcher that is stopped keeps nobody."""
         threading.Thread(target=self._outlive_launcher, name="sticky-launcher", daemon=True).start()
 
     def tell(self, message: object) -> None:
@@ -45,11 +49,18 @@ class ControlChannel:
             pass
 
     def _outlive_launcher(self) -> None:
-        try:
-            while self._control.recv(4096):
-                pass
-        except OSError:
-            pass
+        pipes = [OutputPipe(1, self._outputs[0], self._log), OutputPipe(2, self._outputs[1], self._log)]
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        while not poll.poll(LOOK_AGAIN if any(pipe.diverted for pipe in pipes) else LOOK) or not self.launcher_gone:
+            for pipe in pipes:
+                pipe.look(self._control.fileno())
+        for pipe in pipes:
+            pipe.close()
+        self._keep_output()
+
+    def _keep_output(self) -> None:
+        """Write to the log what the launcher, which is gone, has not read, and what programs of the app print."""
         poll = select.poll()
         open_outputs = set(self.redirect_output())
         for descriptor in open_outputs:
