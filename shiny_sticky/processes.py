@@ -271,6 +271,7 @@ async def gone(pid: int) -> None:
     except (AttributeError, OSError):  # not Linux, or no descriptor to be had: nothing tells, so ask
         while exists(pid):
             await asyncio.sleep(0.2)
+            _reap(pid)
         return
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -280,6 +281,13 @@ async def gone(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+    _reap(pid)
+
+
+def _reap(pid: int) -> None:
+    """Free the number of a dead child that nobody else waits for: one from before a handover (handover.py)."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 def memory(pid: int) -> int:
