@@ -24,7 +24,7 @@ class Backlog:
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self._size = 0
         self._dropped = 0
-        self._closed = False
+        self._idle = False
         self._changed = threading.Condition()
         # A daemon: one that is stuck must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, name="backlog", daemon=True)
@@ -43,32 +43,31 @@ class Backlog:
             else:
                 self._size += size
                 self._waiting.append((size, action))
-            self._changed.notify()
+            self._changed.notify_all()
 
-    def close(self, timeout: float) -> None:
-        """Take nothing more, and let what waits be done.
+    def flush(self, timeout: float) -> None:
+        """Wait until all that was given is done.
 
         Args:
-            timeout: seconds that it may take; what is left then is given up.
+            timeout: seconds that it may take.
         """
         with self._changed:
-            self._closed = True
-            self._changed.notify()
-        self._thread.join(timeout)
+            self._changed.wait_for(lambda: self._idle and not self._waiting and not self._dropped, timeout)
 
     def _work(self) -> None:
-        while (action := self._next()) is not None:
-            action()
+        while True:
+            self._next()()
 
-    def _next(self) -> Callable[[], None] | None:
-        """What is to be done now; None at the end."""
+    def _next(self) -> Callable[[], None]:
+        """What is to be done now."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._dropped or self._closed)
+            self._idle = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._waiting or self._dropped)
+            self._idle = False
             if self._waiting:
                 size, action = self._waiting.popleft()
                 self._size -= size
                 return action
-            if dropped := self._dropped:
-                self._dropped = 0
-                return lambda: self._on_drop(dropped)
-            return None
+            dropped, self._dropped = self._dropped, 0
+            return lambda: self._on_drop(dropped)

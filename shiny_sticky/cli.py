@@ -173,15 +173,12 @@ async def _serve(chosen: Settings, program: nginx_program.Nginx, options: argpar
         site = Site(chosen, source.parent, run_dir, front if managed else None, output)
         supervisor = Supervisor(site, load=load, configure=configure, source=source)
         with control.listen(run_dir.path) as listener:
-            make_way = await supervisor.run(control_server=lambda: control.serve(supervisor, listener))
-        if make_way is not None:
-            output.close()
-            make_way()
+            await supervisor.run(control_server=lambda: control.serve(supervisor, listener))
     finally:
         front.clean()
         control.clean(run_dir.path)
         run_dir.unlock()
-        output.close()
+        output.flush()
 
 
 def _reload(options: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ ROOM = 16 << 20
 LINE_BYTES = 500
 
 # Seconds that the last lines of a launcher get.
-CLOSE_SECONDS = 2
+FLUSH_SECONDS = 2
 
 COLOURS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green", "bright_magenta")
 
@@ -81,10 +81,10 @@ class Output:
         file = cast(TextIO, _Stream(stream)) if self._backlog else stream
         return _Console(file=file, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
-    def close(self) -> None:
-        """Print what waits, unless nobody reads it."""
+    def flush(self) -> None:
+        """Wait until all is printed, unless nobody reads it."""
         if self._backlog:
-            self._backlog.close(CLOSE_SECONDS)
+            self._backlog.flush(FLUSH_SECONDS)
 
     def event(self, text: str, style: str = "bold") -> None:
         """Say what the launcher does or sees."""

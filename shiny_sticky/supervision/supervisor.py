@@ -56,14 +56,11 @@ class Supervisor:
         self._keepers: asyncio.TaskGroup | None = None  # while everything serves
         self._operations: set[asyncio.Task[str]] = set()
 
-    async def run(self, control_server: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], NoReturn] | None:
-        """Serve until a signal says to stop, or to make way for another launcher.
+    async def run(self, control_server: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Serve until a signal says to stop; does not return if another launcher takes over.
 
         Args:
             control_server: run once everything serves, until the end.
-
-        Returns:
-            None when everything has ended. If it is to serve on without this launcher: what that does as the last.
 
         Raises:
             StickyError: the workers or nginx do not come up; nothing that was started is left running.
@@ -74,22 +71,17 @@ class Supervisor:
         serving = asyncio.create_task(self._serve(control_server))
         ends = [asyncio.create_task(event.wait()) for event in (self._stop, self._leave)]
         await asyncio.wait({serving, *ends}, return_when=asyncio.FIRST_COMPLETED)
-        if self._leave.is_set():
-            handover.hold_signals()
         for task in ends if serving.done() else (serving, *ends):
             task.cancel()
         try:
             await serving
         except asyncio.CancelledError:
-            await self._cancel_operations()
-            if not self._stop.is_set():
-                return self._last_act
-            handover.take_held_signals()
+            if self._leave.is_set():
+                await self._make_way()
             await self._stop_all()
         except BaseException:
             await self._stop_all(keep_earlier=taken_over)
             raise
-        return None
 
     # --- signals and commands
 
@@ -296,6 +288,17 @@ class Supervisor:
             self._output.event(f"{orphan.name} (pid {orphan.pid}) has left")
 
     # --- the end
+
+    async def _make_way(self) -> None:
+        """Leave everything to the next launcher, and do not return; unless it is to be stopped, too."""
+        await self._cancel_operations()
+        self._output.flush()
+        handover.hold_signals()
+        for _ in range(3):  # those that came before are read from a pipe, handed on, and handled
+            await asyncio.sleep(0)
+        if not self._stop.is_set():
+            self._last_act()
+        handover.take_held_signals()
 
     async def _cancel_operations(self) -> None:
         for operation in self._operations:
