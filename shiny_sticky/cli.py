@@ -15,9 +15,9 @@ from shiny_sticky.errors import SettingsError, StartFailed, StickyError
 from shiny_sticky.front import configuration, nginx_program
 from shiny_sticky.front.nginx_process import Front, check_ports
 from shiny_sticky.output import Output
+from shiny_sticky.settings import names
 from shiny_sticky.settings import read as settings
 from shiny_sticky.settings.model import Settings
-from shiny_sticky.settings.names import worker_names
 from shiny_sticky.settings.users import Owner, check_place, check_reach, owner_of
 from shiny_sticky.supervision import control
 from shiny_sticky.supervision.rundir import RunDir
@@ -93,9 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     reload.set_defaults(do=_reload)
 
     restart = commands.add_parser(
-        "restart", help="replace one worker, sessions kept", description="Replace one worker."
+        "restart",
+        help="start the launcher anew, or one worker; sessions kept",
+        description="Start the launcher anew, with its code and settings as they are now, or one worker.",
     )
-    restart.add_argument("worker", help="its name, such as app2")
+    restart.add_argument("worker", nargs="?", help="its name, such as app2 (default: the launcher)")
     restart.set_defaults(do=_restart)
 
     status = commands.add_parser("status", help="show the workers", description="Show what runs.")
@@ -151,7 +153,8 @@ def _check_places(chosen: Settings, owner: Owner, folder: Path) -> None:
 
 async def _serve(chosen: Settings, program: nginx_program.Nginx, options: argparse.Namespace) -> None:
     processes.raise_open_files()
-    output = Output([name for app, its in chosen.apps.items() for name in worker_names(app, its.workers)])
+    workers = [name for app, its in chosen.apps.items() for name in names.worker_names(app, its.workers)]
+    output = Output(workers, never_waits=True)
     source = options.config.absolute()
     owner = owner_of(chosen)
     _check_places(chosen, owner, source.parent)
@@ -179,13 +182,14 @@ async def _serve(chosen: Settings, program: nginx_program.Nginx, options: argpar
             check_ports(chosen.listen, ours=front.members())
         configure(chosen, True)
         site = Site(chosen, source.parent, run_dir, front if managed else None, output)
-        supervisor = Supervisor(site, load=load, configure=configure)
+        supervisor = Supervisor(site, load=load, configure=configure, source=source)
         with control.listen(run_dir.path) as listener:
             await supervisor.run(control_server=lambda: control.serve(supervisor, listener))
     finally:
         front.clean()
         control.clean(run_dir.path)
         run_dir.unlock()
+        output.flush()
 
 
 def _reload(options: argparse.Namespace) -> None:
@@ -193,8 +197,13 @@ def _reload(options: argparse.Namespace) -> None:
 
 
 def _restart(options: argparse.Namespace) -> None:
+    if options.worker and not names.WORKER.fullmatch(options.worker):  # then it is the settings file
+        options.worker, options.config = None, Path(options.worker)
     run_dir = settings.load(options.config).run_dir
-    print(control.call(run_dir, "POST", f"/restart/{options.worker}")["done"])
+    if options.worker:
+        print(control.call(run_dir, "POST", f"/restart/{options.worker}")["done"])
+    else:
+        print(control.restart_launcher(run_dir))
 
 
 def _status(options: argparse.Namespace) -> None:

@@ -86,6 +86,7 @@ class Handle:
         if watched is None:
             while not self.ended:
                 await asyncio.sleep(POLL_SECONDS)
+            self._reap()
             return
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
@@ -95,6 +96,12 @@ class Handle:
         finally:
             loop.remove_reader(watched)
             os.close(watched)
+        self._reap()
+
+    def _reap(self) -> None:
+        """Free the number of a dead child that nobody else waits for: one from before a handover (handover.py)."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
 
 
 def _open(pid: int) -> int | None:

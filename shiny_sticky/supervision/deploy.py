@@ -19,8 +19,23 @@ from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.site import Site
 from shiny_sticky.supervision.slot import Slot
 
-# Settings that running processes were started with: a change needs a restart of the launcher.
-NEEDS_RESTART = ("run_dir", "user", "nginx")
+# Settings that running processes were started with, and that nothing but new ones can take up.
+NEEDS_STOP = ("run_dir", "user", "nginx")
+
+
+def refuse_what_needs_a_stop(old: Settings, new: Settings) -> None:
+    """Let settings pass that running processes can be replaced with one by one.
+
+    Args:
+        old: what they were started with.
+        new: those to be.
+
+    Raises:
+        StickyError: there is a change that they cannot.
+    """
+    for key in NEEDS_STOP:
+        if getattr(new, key) != getattr(old, key):
+            raise StickyError(f"{key} has changed: that takes a stop and a new start of the launcher.")
 
 # Bytes that must be free before what nginx keeps is thrown away.
 ROOM = 4 << 20
@@ -76,9 +91,7 @@ class Deploy:
         """Read the settings, and let nothing begin that cannot go well."""
         site = self._site
         settings = self._load()
-        for key in NEEDS_RESTART:
-            if getattr(settings, key) != getattr(site.settings, key):
-                raise StickyError(f"{key} has changed: that takes a restart of the launcher.")
+        refuse_what_needs_a_stop(site.settings, settings)
         if site.front is not None:
             check_ports(settings.listen, ours=site.front.members())
         if settings.cache.enabled:

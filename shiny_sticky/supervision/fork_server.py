@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 
 from shiny_sticky import processes
+from shiny_sticky.concurrency import comes_in_time
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.handle import Handle
 from shiny_sticky.output import Output
@@ -84,7 +85,7 @@ class ForkServerProcess(ManagedProcess):
         Raises:
             StartFailed: it could not be imported, or took too long; then the process still runs.
         """
-        await asyncio.wait({self.outcome}, timeout=timeout)
+        await comes_in_time(lambda: asyncio.wait({self.outcome}), timeout)
         if not self.outcome.done():
             raise StartFailed(f"its import was not done within {timeout:g} s (start_timeout) and was stopped.")
         return self.outcome.result()
@@ -108,12 +109,11 @@ class ForkServerProcess(ManagedProcess):
         self._requests[options.name] = request
         try:
             socket.send_fds(self._requests_to, [encode(Fork(options.to_json()))], descriptors)
-            # Not wait_for: before Python 3.12 that swallows a cancellation which comes together with the answer.
-            async with asyncio.timeout(timeout):
-                return await request
-        except TimeoutError:
-            self.kill()
-            raise StartFailed(f"could not be forked within {timeout:g} s (start_timeout).") from None
+            await comes_in_time(lambda: asyncio.wait({request}), timeout)
+            if not request.done():
+                self.kill()
+                raise StartFailed(f"could not be forked within {timeout:g} s (start_timeout).")
+            return request.result()
         except ConnectionError:
             raise ForkServerGone from None
         except asyncio.CancelledError:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from shiny_sticky import processes
+from shiny_sticky.concurrency import comes_in_time
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.processes import ManagedProcess, Process
@@ -122,7 +123,7 @@ class Incarnation(ManagedProcess):
         Raises:
             StartFailed: it ended before, or took too long.
         """
-        await asyncio.wait({self.outcome}, timeout=timeout)
+        await comes_in_time(lambda: asyncio.wait({self.outcome}), timeout)
         if not self.outcome.done():
             self.kill()
             await self.wait()
@@ -142,12 +143,9 @@ class Incarnation(ManagedProcess):
         Returns:
             Whether there was any of these in time.
         """
-        try:
-            async with asyncio.timeout(timeout):
-                await self._news.wait()
-        except TimeoutError:
-            if not self._news.is_set():  # else they came at the very same moment
-                return False
+        heard = await comes_in_time(self._news.wait, timeout)
+        if not heard and not self._news.is_set():  # else it came at the very same moment
+            return False
         self._news.clear()
         return True
 
