@@ -23,15 +23,18 @@ from shiny_sticky.settings.names import TAG_DIGITS, worker_names
 from shiny_sticky.settings.values import (
     AbsolutePath,
     AppName,
+    FrameSource,
     HeaderName,
     ListenAddress,
     Network,
+    Origin,
     Size,
     SizeSchema,
     Strictly,
     UrlPath,
     absolute,
     as_list,
+    cookies_that_browsers_refuse,
     mount_path,
 )
 
@@ -232,6 +235,12 @@ class Settings(_Model):
     identity_headers: list[HeaderName] = Field(default_factory=list)
     """Request headers by which a trusted proxy names the user; from anyone else they are removed."""
 
+    allowed_origins: list[Origin] = Field(default_factory=list)
+    """Other sites whose pages may open websockets here, as browsers name them: https://portal.example."""
+
+    frame_ancestors: Literal["self", "any"] | list[FrameSource] = "self"
+    """Whose pages may show the apps in an iframe: self, any, or other sites by name (https://portal.example)."""
+
     nginx: NginxSettings = Field({}, validate_default=True)
     """The web server in front."""
 
@@ -260,6 +269,7 @@ class Settings(_Model):
             *self._workers_that_clash(),
             *self._sockets_that_are_too_long(),
             *self._identity_of_nobody(),
+            *cookies_that_browsers_refuse(self.cookie.name, [app.path for app in self.apps.values()]),
             *self._cached_paths_that_will_not_do(),
         ]
         if mistakes:

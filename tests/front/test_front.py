@@ -10,7 +10,6 @@ import psutil
 import pytest
 
 from shiny_sticky.front import nginx_program
-from shiny_sticky.front.configuration import IDENTITY_HEADERS
 from support.real_site import ECHO, NGINX, ROOT, Site, free_port, until
 
 
@@ -28,13 +27,6 @@ def test_the_app_sees_the_real_client_and_no_claims_of_its(site):
     assert seen["headers"]["host"] == f"127.0.0.1:{site.port}"
     assert seen["headers"]["x-forwarded-host"] == f"127.0.0.1:{site.port}"
     assert "203.0.113.9" not in json.dumps(seen)
-
-
-@pytest.mark.parametrize("header", IDENTITY_HEADERS)
-def test_no_identity_header_of_a_client_reaches_the_app(site, header):
-    seen = site.ask(headers={header: '{"user": "boss"}', "X-Other": "passes"}).json
-    assert seen["headers"]["x-other"] == "passes"
-    assert header.lower() not in seen["headers"]
 
 
 def test_a_trusted_proxy_is_believed(site_of):

@@ -10,6 +10,7 @@ from ..dependencies import DependencyNotes
 from ..draining import ConnectionTracker, WorkerState
 from ..loading import is_dependency, is_shiny
 from ..options import WorkerOptions
+from .accel import AccelMiddleware
 from .assets import AssetMiddleware
 from .dependencies import DependencyMiddleware
 from .root_path import RootPathMiddleware
@@ -36,6 +37,7 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
         app = RootPathMiddleware(app, options.path.rstrip("/"))
     if notes is not None:  # outside of both: what the app itself has not found is looked for by whole path
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
+    app = AccelMiddleware(app)  # outside of the app, whose headers it takes, and inside of what sets one itself
     if options.cache is not None:  # outside of all that finds files, to mark and compress what any of them answers
         app = AssetMiddleware(app, state, options.cache, lib, of_loaded)
     return ConnectionTracker(app, state)  # outside of all that answers, to count that as well
