@@ -13,7 +13,7 @@ import jinja2
 
 from shiny_sticky import processes, resources
 from shiny_sticky.errors import StickyError
-from shiny_sticky.front import cookie, identity
+from shiny_sticky.front import cookie, identity, patterns
 from shiny_sticky.front.nginx_program import Nginx
 from shiny_sticky.front.patterns import ACCEPTED, incarnations_pattern, numbers_pattern
 from shiny_sticky.settings.model import SHINY_LIB, AppSettings, Settings
@@ -101,7 +101,8 @@ def _app(settings: Settings, name: str, app: AppSettings) -> dict[str, Any]:
         "incarnations": incarnations_pattern(name, list(settings.apps)),
         "names_list": worker_names(name, app.workers),
         "cookie": settings.cookie_name(name),
-        "cached": _cached_locations(settings, name),
+        "uploads": patterns.paths(app.uploads),
+        "cached": _cached(settings, name),
         "attributes": cookie.attributes(settings, app.path),
         "max_upload": nginx_size(app.max_upload),
         # A server takes well under 1 KB of the zone; the rest is nginx's own bookkeeping.
@@ -110,12 +111,15 @@ def _app(settings: Settings, name: str, app: AppSettings) -> dict[str, Any]:
     }
 
 
-def _cached_locations(settings: Settings, name: str) -> list[str]:
-    """The locations within an app's whose files may be kept, as nginx writes them; exact for a file."""
+def _cached(settings: Settings, name: str) -> str:
+    """A regular expression that matches the URLs of an app's files that may be kept; empty if none may.
+
+    Nobody knows yet whether the app is Shiny's. One that is not may have a lib/ of its own, so only what looks like
+    the folder of an HTML dependency (bootstrap-5.3.8) is taken for one.
+    """
     if not settings.cache.enabled:
-        return []
-    paths = [f"{settings.apps[name].path}{SHINY_LIB}", *settings.cached_paths(name)]
-    return [f"^~ {path}" if path.endswith("/") else f"= {path}" for path in paths]
+        return ""
+    return patterns.paths(settings.cached_paths(name), f"{settings.apps[name].path}{SHINY_LIB}")
 
 
 def nginx_size(size: int) -> str:

@@ -31,6 +31,7 @@ from shiny_sticky.settings.values import (
     Size,
     SizeSchema,
     Strictly,
+    UploadPath,
     UrlPath,
     absolute,
     as_list,
@@ -172,7 +173,10 @@ class AppSettings(_Model):
     """Import the app once and fork the workers (on Linux). false: each imports it, where it must not be forked."""
 
     max_upload: Annotated[Size, Field(ge=1), SizeSchema] = Field("100MB", validate_default=True)
-    """Largest request body, in bytes or with a unit: 100MB (of 1024 KB, as in nginx), 1GB."""
+    """Largest upload, in bytes or with a unit: 100MB (of 1024 KB, as in nginx), 1GB."""
+
+    uploads: list[UploadPath] = Field(default_factory=list)
+    """Paths besides Shiny's file inputs that take bodies of more than 1 MB: /api/in/ (all below it), /import."""
 
     start_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
     """Seconds a worker may take to answer first."""
@@ -271,6 +275,7 @@ class Settings(_Model):
             *self._identity_of_nobody(),
             *cookies_that_browsers_refuse(self.cookie.name, [app.path for app in self.apps.values()]),
             *self._cached_paths_that_will_not_do(),
+            *self._uploads_that_go_elsewhere(),
         ]
         if mistakes:
             raise ValueError("\n".join(mistakes))
@@ -301,6 +306,12 @@ class Settings(_Model):
     def _identity_of_nobody(self) -> Iterator[str]:
         if self.identity_headers and not self.trusted_proxies:
             yield "identity_headers: they are taken from trusted_proxies only, and there are none"
+
+    def _uploads_that_go_elsewhere(self) -> Iterator[str]:
+        for name, app in self.apps.items():
+            for place, path in enumerate(app.uploads):
+                if not path.startswith(app.path):
+                    yield f"apps.{name}.uploads.{place}: {path} is not below the app's path, {app.path}"
 
     def _cached_paths_that_will_not_do(self) -> Iterator[str]:
         mounts = {app.path: name for name, app in self.apps.items()}

@@ -63,6 +63,11 @@ def _url_path(value: str) -> str:
     return value
 
 
+def _upload_path(value: str) -> str:
+    """Check the URL path of what takes uploads; / is everything."""
+    return value if value == "/" else _url_path(value)
+
+
 def _network(value: str) -> str:
     ipaddress.ip_network(value, strict=True)
     return value
@@ -103,6 +108,7 @@ def cookies_that_browsers_refuse(name: str, paths: list[str]) -> Iterator[str]:
 AbsolutePath = Annotated[Path, AfterValidator(absolute)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
+UploadPath = Annotated[str, AfterValidator(_upload_path)]
 Network = Annotated[str, AfterValidator(_network)]
 Origin = Annotated[str, Field(pattern=r"^(null|[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?)$")]
 FrameSource = Annotated[str, Field(pattern=r"^https?://(\*\.)?[A-Za-z0-9._-]+(:([0-9]{1,5}|\*))?$")]

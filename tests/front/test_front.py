@@ -80,7 +80,7 @@ def test_the_cookie_has_the_attributes_of_the_settings(site_of, cookie, expected
 
 
 def test_uploads_pass_up_to_the_limit_and_not_beyond(site_of):
-    site = site_of({"app": {"target": ECHO, "workers": 1, "max_upload": "30MB"}}).start()
+    site = site_of({"app": {"target": ECHO, "workers": 1, "max_upload": "30MB", "uploads": ["/"]}}).start()
     body = os.urandom(1 << 20) * 30
     seen = site.ask(method="POST", body=body).json
     assert (seen["size"], seen["sha256"]) == (30 << 20, hashlib.sha256(body).hexdigest())
