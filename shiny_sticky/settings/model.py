@@ -24,14 +24,18 @@ from shiny_sticky.settings.values import (
     AbsolutePath,
     AppName,
     CachedPath,
+    FrameSource,
     HeaderName,
     ListenAddress,
     Network,
+    Origin,
     Size,
     SizeSchema,
     Strictly,
+    UploadPath,
     absolute,
     as_list,
+    cookies_that_browsers_refuse,
     mount_path,
 )
 
@@ -171,7 +175,10 @@ class AppSettings(_Model):
     """Import the app once and fork the workers (on Linux). false: each imports it, where it must not be forked."""
 
     max_upload: Annotated[Size, Field(ge=1), SizeSchema] = Field("100MB", validate_default=True)
-    """Largest request body, in bytes or with a unit: 100MB (of 1024 KB, as in nginx), 1GB."""
+    """Largest upload, in bytes or with a unit: 100MB (of 1024 KB, as in nginx), 1GB."""
+
+    uploads: list[UploadPath] = Field(default_factory=list)
+    """Paths besides Shiny's file inputs that take bodies of more than 1 MB: /api/in/ (all below it), /import."""
 
     start_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
     """Seconds a worker may take to answer first."""
@@ -234,6 +241,12 @@ class Settings(_Model):
     identity_headers: list[HeaderName] = Field(default_factory=list)
     """Request headers by which a trusted proxy names the user; from anyone else they are removed."""
 
+    allowed_origins: list[Origin] = Field(default_factory=list)
+    """Other sites whose pages may open websockets here, as browsers name them: https://portal.example."""
+
+    frame_ancestors: Literal["self", "any"] | list[FrameSource] = "self"
+    """Whose pages may show the apps in an iframe: self, any, or other sites by name (https://portal.example)."""
+
     nginx: NginxSettings = Field({}, validate_default=True)
     """The web server in front."""
 
@@ -262,7 +275,9 @@ class Settings(_Model):
             *self._workers_that_clash(),
             *self._sockets_that_are_too_long(),
             *self._identity_of_nobody(),
+            *cookies_that_browsers_refuse(self.cookie.name, [app.path for app in self.apps.values()]),
             *self._cached_paths_that_will_not_do(),
+            *self._uploads_that_go_elsewhere(),
         ]
         if mistakes:
             raise ValueError("\n".join(mistakes))
@@ -293,6 +308,12 @@ class Settings(_Model):
     def _identity_of_nobody(self) -> Iterator[str]:
         if self.identity_headers and not self.trusted_proxies:
             yield "identity_headers: they are taken from trusted_proxies only, and there are none"
+
+    def _uploads_that_go_elsewhere(self) -> Iterator[str]:
+        for name, app in self.apps.items():
+            for place, path in enumerate(app.uploads):
+                if not path.startswith(app.path):
+                    yield f"apps.{name}.uploads.{place}: {path} is not below the app's path, {app.path}"
 
     def _cached_paths_that_will_not_do(self) -> Iterator[str]:
         mounts = {app.path: name for name, app in self.apps.items()}

@@ -37,6 +37,7 @@ def refuse_what_needs_a_stop(old: Settings, new: Settings) -> None:
         if getattr(new, key) != getattr(old, key):
             raise StickyError(f"{key} has changed: that takes a stop and a new start of the launcher.")
 
+
 # Bytes that must be free before what nginx keeps is thrown away.
 ROOM = 4 << 20
 
