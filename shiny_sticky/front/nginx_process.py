@@ -134,6 +134,10 @@ class Front:
         while any(map(_is_serving, old)) and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
 
+    def reopen_logs(self) -> None:
+        """Let nginx open its logs anew, after they were renamed."""
+        self._send(signal.SIGUSR1)
+
     async def wait(self) -> None:
         """Wait for the master's end."""
         await self.ended()
