@@ -138,6 +138,10 @@ class Front:
         self._send(signal.SIGHUP)
         await _not_serving(old)
 
+    def reopen_logs(self) -> None:
+        """Let nginx open its logs anew, after they were renamed."""
+        self._send(signal.SIGUSR1)
+
     async def wait(self) -> None:
         """Wait for the master's end, and for workers that earlier ones have left."""
         await self.ended()

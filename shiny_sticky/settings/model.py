@@ -50,6 +50,16 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+class LogSettings(_Model):
+    """nginx's access log and error log, in run_dir, if the launcher runs nginx."""
+
+    max_size: Annotated[Size, Field(ge=1), SizeSchema] | None = Field("100MB", validate_default=True)
+    """Size at which a log is rotated; null leaves that to others (logrotate)."""
+
+    keep: Annotated[int, Strictly, Field(ge=0, le=1000)] = 3
+    """Rotated ones that are kept of each: nginx-access.log.1 is the youngest."""
+
+
 class NginxSettings(_Model):
     """The web server in front."""
 
@@ -65,6 +75,9 @@ class NginxSettings(_Model):
     socket_group: str | None = None
     """A group that may enter run_dir and connect to the workers, for an nginx that runs as somebody else
     (on Debian www-data). null: nobody but the user of the workers."""
+
+    log: LogSettings = Field({}, validate_default=True)
+    """nginx's access log and error log, in run_dir, if the launcher runs nginx."""
 
 
 class CookieSettings(_Model):

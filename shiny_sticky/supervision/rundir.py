@@ -7,7 +7,7 @@
 ``app2.k3f9.sock``    an incarnation's socket
 ``app2.k3f9.pid``     its pid, for people; locked by the process itself while it lives, launcher or not
 ``app-k3f9.pid``      that of a fork server, which workers of app are forked off; likewise
-``nginx-access.log``  and ``nginx-error.log``: nginx's logs
+``nginx-access.log``  and ``nginx-error.log``: nginx's logs; rotated ones end in ``.1`` and so on
 ``workers.log``       what workers print while no launcher is there to show it
 ``cache/``            static files that nginx keeps
 ``compressed/``       the same, compressed by the workers; named by their content

@@ -155,6 +155,8 @@ def test_an_answer_to_one_query_is_none_to_another(kept):
         assert ask(kept, path)[1]["query"] == path.partition("?")[2]
         assert not is_kept(kept, path)
     assert ask(kept, "/kept/page")[1]["query"] == ""
+    long = "user=" + "x" * 6000  # more than a key may have
+    assert ask(kept, f"/kept/page?{long}")[1]["query"] == long
 
 
 def test_a_path_may_say_that_it_is_kept_once_for_each_query(kept):

@@ -1,10 +1,13 @@
 """What nginx keeps is of the code that serves now, however slowly old code answers."""
 
+import os
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from support.copies import copy_packages, copy_project
 from support.real_site import Site, until
 
 APP = """
@@ -65,6 +68,17 @@ def test_a_slow_answer_of_old_code_is_not_kept_after_the_deploy(site, path):
     assert (replies[0].status, replies[0].body) == (200, b"version 1"), "who has asked for it gets it"
     until(lambda: says(site, path) and kept(site), "something is kept")
     assert [says(site, path) for _ in range(3)] == [b"version 2"] * 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_another_user_knows_whether_it_serves_and_has_its_files_kept(site_of):
+    app = {"target": "app.py", "workers": 1, "python": "/usr/bin/python3", "env": {"PYTHONPATH": "packages"}}
+    site = site_of({"app": app}, user="nobody", cache={"paths": ["/kept/"]})
+    write_app(site, 1)
+    copy_packages(site.folder / "packages", "uvicorn")
+    site.folder.chmod(0o755)
+    site.start(program=[sys.executable, str(copy_project(site.folder / "project"))])
+    until(lambda: says(site, "/kept/file") and kept(site), "it is kept")
 
 
 def test_a_deploy_that_fails_before_it_changes_anything_leaves_what_is_kept(site):
