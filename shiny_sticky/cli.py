@@ -12,6 +12,7 @@ from pathlib import Path
 from shiny_sticky import __version__, processes
 from shiny_sticky.client import browse
 from shiny_sticky.errors import SettingsError, StartFailed, StickyError
+from shiny_sticky.foreign_folders import who_may_change
 from shiny_sticky.front import configuration, nginx_program
 from shiny_sticky.front.nginx_process import Front, check_ports
 from shiny_sticky.output import Output
@@ -158,6 +159,8 @@ async def _serve(chosen: Settings, program: nginx_program.Nginx, options: argpar
     source = options.config.absolute()
     owner = owner_of(chosen)
     _check_places(chosen, owner, source.parent)
+    if owner.switches and (why := who_may_change(source / "its content", owner.gid)):
+        output.problem(f"Whoever may change {source} decides what root runs, and {why}.")
     run_dir = RunDir(chosen.run_dir, owner)
     run_dir.prepare()
     run_dir.lock()

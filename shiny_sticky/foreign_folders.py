@@ -1,4 +1,4 @@
-"""Folders that somebody else may change at any time: who may, and how files in them are removed all the same."""
+"""Folders that somebody else may change at any time: made, emptied without following links, and told by the way."""
 
 from __future__ import annotations
 
@@ -12,11 +12,55 @@ from pathlib import Path
 # Opens a folder, and nothing that has been put in its place meanwhile.
 FOLDER_ONLY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+# The same for a file; what is no file does not block.
+FILE_ONLY = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
 # What opening says of a place where there is no folder (any more).
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 # Links on the way to a place, as many as Linux itself follows.
 MOST_LINKS = 40
+
+
+def make(folder: Path, mode: int, owner: tuple[int, int] | None = None) -> Path:
+    """Make a folder, unless it is there, and give it its mode and owner; a link is no folder.
+
+    Args:
+        folder: in one that only we may change.
+        mode: its permissions.
+        owner: user and group that get it; None for ourselves.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OSError: it cannot be made, or something else is in its place.
+    """
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=mode)
+    restrict(folder, mode, owner, FOLDER_ONLY)
+    return folder
+
+
+def restrict(path: Path, mode: int, owner: tuple[int, int] | None = None, flags: int = FILE_ONLY) -> None:
+    """Give what is there already its mode, and another owner; a link is not followed.
+
+    Args:
+        path: a file, or what the flags let open.
+        mode: its permissions.
+        owner: user and group that get it; None changes nothing.
+        flags: to open it with.
+
+    Raises:
+        OSError: it is missing, or something else is in its place.
+    """
+    descriptor = os.open(path, flags)
+    try:
+        if owner is not None:
+            os.fchown(descriptor, *owner)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def empty(folder: Path, depth: int = 0) -> None:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from shiny_sticky.errors import StickyError
-from shiny_sticky.foreign_folders import FOLDER_ONLY, empty
+from shiny_sticky.foreign_folders import empty, make, restrict
 from shiny_sticky.handle import Handle
 from shiny_sticky.settings import names
 from shiny_sticky.settings.users import Owner, check_place
@@ -79,6 +79,7 @@ class RunDir:
             self._check_place()
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._check_place()  # again: others may have made a folder on the way meanwhile
+            check_place("run_dir", self.path / "launcher.pid", self.owner)
             found = self.path.stat()
             if found.st_uid != os.geteuid():
                 raise StickyError(
@@ -87,9 +88,9 @@ class RunDir:
             if found.st_mode & stat.S_IWOTH or self.path == Path.home():
                 raise StickyError(f"run_dir {self.path} is a shared folder; choose one below it.")
             self._close_to_others()
-            self._make("tmp", 0o711)
-            self._make("dependencies", 0o711)
-            self._make("compressed", 0o700, theirs=True)
+            make(self.path / "tmp", 0o711)
+            make(self.dependencies, 0o711)
+            make(self.compressed, 0o700, self._theirs)
             empty(self.compressed)
         except OSError as error:
             raise StickyError(f"run_dir {self.path} cannot be used: {_told(error)}") from None
@@ -119,31 +120,12 @@ class RunDir:
         self.path.chmod(0o711 if both else 0o700 if group is None else 0o710)
         for log in LOGS:
             with contextlib.suppress(FileNotFoundError):
-                (self.path / log).chmod(0o600)
+                restrict(self.path / log, 0o600)
 
-    def _make(self, name: str, mode: int, *, theirs: bool = False, below: str = "") -> Path:
-        """Make a folder in this one, unless it is there, and give it its owner and mode; a link is no folder.
-
-        Args:
-            name: of the folder.
-            mode: its permissions.
-            theirs: whether the workers' user is to have it.
-            below: the folder in this one that it is in.
-
-        Raises:
-            OSError: it cannot be made, or something else is in its place.
-        """
-        path = self.path / below / name
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=mode)
-        descriptor = os.open(path, FOLDER_ONLY)
-        try:
-            if theirs and self.owner.switches:
-                os.fchown(descriptor, self.owner.uid, self.owner.gid)
-            os.fchmod(descriptor, mode)
-        finally:
-            os.close(descriptor)
-        return path
+    @property
+    def _theirs(self) -> tuple[int, int] | None:
+        """Whom to give what is the workers' own: a user and a group; None if they are the launcher's user."""
+        return (self.owner.uid, self.owner.gid) if self.owner.switches else None
 
     def lock(self) -> None:
         """Take the folder for this launcher, until the process ends.
@@ -302,7 +284,7 @@ class RunDir:
         Raises:
             OSError: the disk is full.
         """
-        return self._make(app, 0o700, theirs=True, below=self.dependencies.name)
+        return make(self.dependencies / app, 0o700, self._theirs)
 
     def remove_note(self, incarnation: str) -> None:
         """Remove what a process has noted. The folder is the app's user's: no link in it is followed."""

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import subprocess
 import sys
 from pathlib import Path
 
@@ -100,6 +101,8 @@ async def answer(scope, receive, send):
     site.start(program=program(site))
     assert (victim / "kept").exists()
     assert site.ask().status == 200
+    assert site.stop() == 0
+    subprocess.run(["rm", "-rf", cache], check=True)  # Python's own does not go so deep
 
 
 def test_a_run_dir_that_is_a_link_is_refused(site_of):
@@ -165,3 +168,33 @@ def test_who_may_change_a_place():
             path.unlink(missing_ok=True)
         for path in (base / "closed", base):
             path.rmdir()
+
+
+@needs_root
+def test_a_settings_file_that_is_another_users_is_told(site_of):
+    site = hostile_site(site_of, "")
+    site.start(program=program(site))
+    assert not site.said("decides what root runs")
+    assert site.stop() == 0
+    os.chown(site.config, uid(), -1)
+    site.start(program=program(site))
+    (line,) = site.said("decides what root runs")
+    assert line == (
+        f"Whoever may change {site.config} decides what root runs, "
+        f"and {site.config} belongs to another user (uid {uid()})."
+    )
+
+
+@needs_root
+def test_a_run_dir_into_which_the_users_group_could_put_links_is_refused(site_of):
+    site = open_site(site_of, user=USER)
+    kept = site.folder / "kept"
+    kept.touch(mode=0o644)
+    site.run_dir.mkdir()
+    (site.run_dir / "nginx-error.log").symlink_to(kept)
+    os.chown(site.run_dir, 0, pwd.getpwnam(USER).pw_gid)
+    site.run_dir.chmod(0o770)
+    failed = site.command(str(site.config), program=program(site))
+    assert failed.returncode == 1
+    assert f"{site.run_dir} may be changed by the group" in failed.stderr
+    assert kept.stat().st_mode & 0o777 == 0o644

@@ -311,7 +311,7 @@ def test_a_launcher_whose_output_is_closed_goes_on(site_of):
 def test_run_dir_is_closed_to_others(site_of):
     site = site_of(TWO).start()
     assert stat.S_IMODE(site.run_dir.stat().st_mode) == 0o700
-    for file in site.run_dir.glob("*.*.sock"):
+    for file in [*site.run_dir.glob("*.*.sock"), *site.run_dir.glob("*.log")]:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
