@@ -4,6 +4,7 @@
 ``launcher.pid``      the launcher's pid; locked while it lives
 ``nginx.pid``         written by nginx
 ``app2.sock``         a link to the socket of the incarnation that serves as app2
+``pool/app2.sock``    a link to that link, by which new visitors come; called ``app2.out`` while they must not
 ``app2.k3f9.sock``    an incarnation's socket
 ``app2.k3f9.pid``     its pid; locked by the process itself while it lives, launcher or not
 ``app-k3f9.pid``      that of a fork server, which workers of app are forked off; likewise
@@ -61,6 +62,11 @@ class RunDir:
         """Where the workers of each app note what they have registered with Shiny."""
         return self.path / "dependencies"
 
+    @property
+    def pool(self) -> Path:
+        """The links by which new visitors come."""
+        return self.path / "pool"
+
     def prepare(self) -> None:
         """Make the folder, and close it to other users.
 
@@ -80,6 +86,7 @@ class RunDir:
                 os.chown(self.path, -1, self.owner.group)
             self.path.chmod(0o700 if self.owner.group is None else 0o710)
             (self.path / "tmp").mkdir(mode=0o755, exist_ok=True)
+            self.pool.mkdir(mode=0o711, exist_ok=True)
             self.dependencies.mkdir(mode=0o711, exist_ok=True)
             self.compressed.mkdir(mode=0o700, exist_ok=True)
             if self.owner.switches:
@@ -267,7 +274,7 @@ class RunDir:
         Args:
             except_for: the names of those that are.
         """
-        for file in self.links():
+        for file in [*self.links(), *self.pool.glob("*")]:
             if file.stem not in except_for:
                 file.unlink(missing_ok=True)
 
