@@ -4,6 +4,7 @@
 ``launcher.pid``      the launcher's pid; locked while it lives
 ``nginx.pid``         written by nginx
 ``app2.sock``         a link to the socket of the incarnation that serves as app2
+``pool/app2.sock``    a link to that link, by which new visitors come; called ``app2.out`` while they must not
 ``app2.k3f9.sock``    an incarnation's socket
 ``app2.k3f9.pid``     its pid, for people; locked by the process itself while it lives, launcher or not
 ``app-k3f9.pid``      that of a fork server, which workers of app are forked off; likewise
@@ -68,6 +69,11 @@ class RunDir:
         """Where the workers of each app note what they have registered with Shiny."""
         return self.path / "dependencies"
 
+    @property
+    def pool(self) -> Path:
+        """The links by which new visitors come."""
+        return self.path / "pool"
+
     def prepare(self) -> None:
         """Make the folder, and close it to other users.
 
@@ -89,6 +95,7 @@ class RunDir:
                 raise StickyError(f"run_dir {self.path} is a shared folder; choose one below it.")
             self._close_to_others()
             make(self.path / "tmp", 0o711)
+            make(self.pool, 0o711)
             make(self.dependencies, 0o711)
             make(self.compressed, 0o700, self._theirs)
             empty(self.compressed)
@@ -309,7 +316,7 @@ class RunDir:
         Args:
             except_for: the names of those that are.
         """
-        for file in self.links():
+        for file in [*self.links(), *self.pool.glob("*")]:
             if file.stem not in except_for:
                 file.unlink(missing_ok=True)
 

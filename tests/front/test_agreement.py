@@ -53,6 +53,9 @@ def fronts():
     """
     with Site({"app": {"target": ECHO, "workers": len(WORKERS)}}) as site, contextlib.ExitStack() as running:
         (site.run_dir / "tmp").mkdir(parents=True)
+        (site.run_dir / "pool").mkdir()
+        for worker in WORKERS:
+            (site.run_dir / "pool" / f"{worker}.sock").symlink_to(f"../{worker}.sock")
         chosen = load(site.config)
         program = nginx_program.find(NGINX)
 
