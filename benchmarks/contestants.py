@@ -48,7 +48,9 @@ def rendered(own: Path, run_dir: Path, port: int, workers: int) -> str:
         "apps": {"app": {"target": "benchmarks:any", "workers": workers}},
     }
     file.write_text(yaml.safe_dump(values))
-    return configuration.render(settings.load(file), nginx_program.find("nginx"), file)
+    return configuration.render(
+        settings.load(file), nginx_program.find("nginx"), f"Written for a benchmark from {file}."
+    )
 
 
 def basics(own: Path) -> str:

@@ -135,11 +135,16 @@ def reload(config: Path | None) -> None:
 
 
 @commands.command()
-@click.argument("worker")
+@click.argument("worker", required=False)
 @settings_file
-def restart(worker: str, config: Path | None) -> None:
-    """Replace one worker, sessions kept."""
-    click.echo(_ask(config, "POST", f"/restart/{worker}")["done"])
+def restart(worker: str | None, config: Path | None) -> None:
+    """Start the launcher anew, with its code and settings as they are now, or one worker; sessions kept."""
+    if worker is not None and is_settings_file(worker):
+        config, worker = Path(worker), None
+    if worker is None:
+        click.echo(control.restart_launcher(run_dir_of(config, Path.cwd())))
+    else:
+        click.echo(_ask(config, "POST", f"/restart/{worker}")["done"])
 
 
 @commands.command()

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import select
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.text import Text
+
+from shiny_sticky.backlog import Backlog
+
+# Bytes that may wait until somebody reads them, and what a line takes of these beside its characters.
+ROOM = 16 << 20
+LINE_BYTES = 500
+
+# Seconds that the last lines of a launcher get.
+FLUSH_SECONDS = 2
 
 COLOURS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green", "bright_magenta")
 
@@ -20,24 +32,63 @@ class _Console(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
+class _Stream:
+    """Standard output or standard error, without Python's buffer.
+
+    That has a lock: a thread that is stuck in writing would hold it, and Python does not end without it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.encoding = stream.encoding
+        self._descriptor = stream.fileno()
+
+    def write(self, text: str) -> None:
+        data = text.encode(self.encoding, errors="backslashreplace")
+        while data:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:  # somebody who shares it has made it so
+                select.select([], [self._descriptor], [])
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+
 class Output:
     """Prints to standard output, coloured on a terminal, plain elsewhere.
 
     Args:
         names: the workers, so that their lines can be aligned and keep a colour each.
+        never_waits: print in a thread, and drop what nobody reads: for a program that has more to do than that.
     """
 
-    def __init__(self, names: list[str]) -> None:
-        self._console = _Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-        self._error_console = _Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    def __init__(self, names: list[str], never_waits: bool = False) -> None:
+        self._backlog = Backlog(ROOM, self._say_dropped) if never_waits else None
+        self._console = self._open(sys.stdout)
+        self._error_console = self._open(sys.stderr)
         self._width = max((len(name) for name in [*names, "nginx"]), default=0)
         self._colours = {"nginx": "dim"}
         for name in names:
             self._colour_of(name)
 
+    def _open(self, stream: TextIO) -> Console:
+        file = cast(TextIO, _Stream(stream)) if self._backlog else stream
+        return _Console(file=file, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+    def flush(self) -> None:
+        """Wait until all is printed, unless nobody reads it."""
+        if self._backlog:
+            self._backlog.flush(FLUSH_SECONDS)
+
     def event(self, text: str, style: str = "bold") -> None:
         """Say what the launcher does or sees."""
-        self._print(Text(text, style=style))
+        self._print(self._console, len(text), lambda: Text(text, style=style))
 
     def problem(self, text: str) -> None:
         """Say what has gone wrong."""
@@ -51,10 +102,14 @@ class Output:
             line: without its end.
             is_error: whether it came from standard error; then it goes to ours.
         """
-        prefix = Text(f"{name:<{self._width}} | ", style=self._colour_of(name))
-        if is_error:
-            prefix.stylize("red", len(prefix) - 2)
-        self._print(prefix + Text.from_ansi(line), self._error_console if is_error else self._console)
+
+        def relayed() -> Text:
+            prefix = Text(f"{name:<{self._width}} | ", style=self._colour_of(name))
+            if is_error:
+                prefix.stylize("red", len(prefix) - 2)
+            return prefix + Text.from_ansi(line)
+
+        self._print(self._error_console if is_error else self._console, len(line), relayed)
 
     def _colour_of(self, name: str) -> str:
         """A colour that a name keeps from the first time that it is seen."""
@@ -65,33 +120,51 @@ class Output:
         """Keep a line up to date while a block runs; without a terminal it is printed at the start only."""
         if not self._console.is_terminal:
             self.event(text)
-            yield _Progress(None)
+            yield _Progress(lambda _: None)
             return
-        with self._console.status(Text(text)) as status:
-            yield _Progress(status)
+        status = self._console.status(Text(text))
+        self._do(0, status.start)
+        try:
+            yield _Progress(lambda text: self._do(0, lambda: status.update(Text(text))))
+        finally:
+            self._do(0, status.stop)
 
     def table(self, columns: list[str], rows: list[list[str]]) -> None:
         """Print rows below the names of their columns."""
         widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
         for number, row in enumerate([columns, *rows]):
             line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            self._print(Text(line.rstrip(), style="" if number else "bold"))
+            self.event(line.rstrip(), style="" if number else "bold")
 
-    def _print(self, what: Text, console: Console | None = None) -> None:
-        console = console or self._console
-        try:
-            console.print(what)
-        except OSError:  # the terminal is gone
-            console.quiet = True
+    def _print(self, console: Console, size: int, build: Callable[[], Text]) -> None:
+        self._do(LINE_BYTES + size, lambda: _print_on(console, build()))
+
+    def _do(self, size: int, action: Callable[[], Any]) -> None:
+        """Do something with a console: no thread but the backlog's touches them if there is one."""
+        if self._backlog:
+            self._backlog.put(size, action)
+        else:
+            action()
+
+    def _say_dropped(self, lines: int) -> None:
+        """Say what is missing here; called in the backlog's thread."""
+        text = f"Nobody has read this output for too long: {lines} line{'s' * (lines > 1)} dropped here"
+        _print_on(self._console, Text(text, "bold red"))
+
+
+def _print_on(console: Console, what: Text) -> None:
+    try:
+        console.print(what)
+    except OSError:  # the terminal is gone
+        console.quiet = True
 
 
 class _Progress:
-    """The line that is kept up to date."""
+    """The line that is kept up to date.
 
-    def __init__(self, status: object) -> None:
-        self._status = status
+    Args:
+        update: replaces the line.
+    """
 
-    def update(self, text: str) -> None:
-        """Replace the line."""
-        if self._status is not None:
-            self._status.update(Text(text))  # type: ignore[attr-defined]
+    def __init__(self, update: Callable[[str], None]) -> None:
+        self.update = update

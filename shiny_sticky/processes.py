@@ -17,14 +17,12 @@ from typing import Protocol
 import psutil
 
 from shiny_sticky.concurrency import mark_retrieved
-from shiny_sticky.worker.protocol import ProtocolError, decode
+from shiny_sticky.leftover_programs import SESSION_SECONDS, end_session
+from shiny_sticky.worker.protocol import LONGEST, ProtocolError, decode
 
 # Open files that a process may have: as many as the system allows, up to this. A session takes one in its worker
 # and two in nginx.
 OPEN_FILES = 65536
-
-# Seconds that programs get which a process has left running.
-SESSION_SECONDS = 2
 
 # A longer line is passed on in pieces.
 LONGEST_LINE = 64 * 1024
@@ -48,13 +46,15 @@ class LineReader(asyncio.Protocol):
 
     Args:
         on_line: takes each line, without its end.
+        longest: bytes of a line; of a longer one it takes pieces.
 
     Attributes:
         closed: done when the other end is closed.
     """
 
-    def __init__(self, on_line: Callable[[str], None]) -> None:
+    def __init__(self, on_line: Callable[[str], None], longest: int = LONGEST_LINE) -> None:
         self._on_line = on_line
+        self._longest = longest
         self._rest = b""
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -63,7 +63,7 @@ class LineReader(asyncio.Protocol):
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._emit(line)
-        if len(self._rest) > LONGEST_LINE:
+        if len(self._rest) > self._longest:
             self._emit(self._rest)
             self._rest = b""
 
@@ -77,6 +77,22 @@ class LineReader(asyncio.Protocol):
 
     def _emit(self, line: bytes) -> None:
         self._on_line(line.rstrip(b"\r").decode(errors="replace"))
+
+
+class MessageReader(LineReader):
+    """Hands on the lines of worker/protocol.py. What has no end was not sent to the end, and is dropped.
+
+    Args:
+        on_line: takes each line, and pieces of what is longer than any message.
+    """
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        super().__init__(on_line, LONGEST)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Drop half of a line: the process was killed while it sent that."""
+        self._rest = b""
+        super().connection_lost(error)
 
 
 async def read_lines(descriptor: int, on_line: Callable[[str], None]) -> tuple[asyncio.ReadTransport, LineReader]:
@@ -125,6 +141,7 @@ class ManagedProcess:
     Args:
         process: just started.
         pipes: connected with it.
+        uid: the user that it runs as.
 
     Attributes:
         pid: the process.
@@ -134,21 +151,30 @@ class ManagedProcess:
         outcome: what came of its start, for subclasses to tell.
     """
 
-    def __init__(self, process: Process, pipes: Pipes) -> None:
+    def __init__(self, process: Process, pipes: Pipes, uid: int) -> None:
         self.pid = process.pid
+        self.uid = uid
         self.started_at = time.time()
         self.alive = True
         self.exit_code: int | None = None
         self.outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.outcome.add_done_callback(mark_retrieved)
         self._process = process
+        self._control: asyncio.BaseTransport | socket.socket | None = pipes.control
         self._life = asyncio.create_task(self._live(pipes), name=f"life of {self.pid}")
 
     def on_line(self, line: str, is_error: bool) -> None:
         """Take a line that it printed, to standard error or to standard output."""
 
     def on_message(self, message: object) -> None:
-        """Take a message of worker/protocol.py."""
+        """Take a message of worker/protocol.py.
+
+        Raises:
+            ProtocolError: no process of its kind says that, or not now, or it is not true.
+        """
+
+    def on_lie(self, text: str) -> None:
+        """Note that it has said what it must not say, and is not listened to any more."""
 
     def on_exit(self) -> None:
         """Note that it has ended."""
@@ -176,110 +202,49 @@ class ManagedProcess:
         self.signal(signal.SIGKILL)
 
     async def _live(self, pipes: Pipes) -> None:
-        closed, control = await self._listen(pipes)
+        closed = await self._listen(pipes)
         self.exit_code = await self._process.wait()
-        leftovers = asyncio.create_task(end_session(self.pid, SESSION_SECONDS))
+        leftovers = asyncio.create_task(end_session(self.pid, self.uid, SESSION_SECONDS))
         # What it printed last is still in the pipes; a program that it started may keep those open.
         if closed:
             await asyncio.wait(closed, timeout=1)
-        control.close()
+        self._close_control()
         self.alive = False
         self.on_exit()
         await leftovers
 
-    async def _listen(
-        self, pipes: Pipes
-    ) -> tuple[list[asyncio.Future[None]], asyncio.BaseTransport | socket.socket]:
+    async def _listen(self, pipes: Pipes) -> list[asyncio.Future[None]]:
         """Begin to read; a process that cannot be read from, for want of descriptors, is killed.
 
         Returns:
-            What is done when standard output and error are closed, and what is to be closed at the end.
+            What is done when standard output and error are closed.
         """
         closed = []
         try:
             for descriptor, is_error in ((pipes.output, False), (pipes.errors, True)):
                 _, reader = await read_lines(descriptor, functools.partial(self.on_line, is_error=is_error))
                 closed.append(reader.closed)
-            control, _ = await asyncio.get_running_loop().create_connection(
-                lambda: LineReader(self._on_control_line), sock=pipes.control
+            self._control, _ = await asyncio.get_running_loop().create_connection(
+                lambda: MessageReader(self._on_control_line), sock=pipes.control
             )
         except OSError:
             self.kill()
-            return closed, pipes.control
-        return closed, control
+        return closed
 
     def _on_control_line(self, line: str) -> None:
-        with contextlib.suppress(ProtocolError):  # half of a line: we did not read for long
+        """Take what a process says, until it says what it must not say."""
+        if self._control is None:
+            return
+        try:
             self.on_message(decode(line))
+        except ProtocolError as error:
+            self._close_control()
+            self.on_lie(str(error))
 
-
-async def end_session(leader: int, grace: float) -> None:
-    """End the programs that a process has left running: those in its session, which setsid(2) detaches from.
-
-    Args:
-        leader: a process that has ended, and that led a session: its number is the session's, and is not given to
-            another process as long as the session has members.
-        grace: seconds between SIGTERM and SIGKILL.
-    """
-    members = session_members(leader)
-    for pid in members:
-        send(pid, signal.SIGTERM)
-    if members:
-        _, lasting = await asyncio.wait([asyncio.create_task(gone(pid)) for pid in members], timeout=grace)
-        for task in lasting:
-            task.cancel()
-        for pid in session_members(leader):
-            send(pid, signal.SIGKILL)
-
-
-def session_members(leader: int) -> list[int]:
-    """The processes of a session whose leader has ended; none if another process has the leader's number by now."""
-    with contextlib.suppress(psutil.Error):
-        if psutil.Process(leader).status() != psutil.STATUS_ZOMBIE:
-            return []
-    members = []
-    for pid in psutil.pids():
-        with contextlib.suppress(OSError):
-            if os.getsid(pid) == leader:
-                members.append(pid)
-    return members
-
-
-def exists(pid: int) -> bool:
-    """Whether a process with that number runs."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def send(pid: int, number: signal.Signals) -> None:
-    """Send a signal; nothing happens if the process is gone, or another user's."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
-
-
-async def gone(pid: int) -> None:
-    """Wait until a process, not necessarily a child of ours, has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    except (AttributeError, OSError):  # not Linux, or no descriptor to be had: nothing tells, so ask
-        while exists(pid):
-            await asyncio.sleep(0.2)
-        return
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(descriptor, ended.set)
-    try:
-        await ended.wait()
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
+    def _close_control(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
 
 
 def memory(pid: int) -> int:

@@ -13,35 +13,12 @@ import jinja2
 
 from shiny_sticky import processes, resources
 from shiny_sticky.errors import StickyError
-from shiny_sticky.front import cookie
+from shiny_sticky.front import cookie, identity, patterns
 from shiny_sticky.front.nginx_program import Nginx
 from shiny_sticky.front.patterns import ACCEPTED, incarnations_pattern, numbers_pattern
 from shiny_sticky.settings.model import SHINY_LIB, AppSettings, Settings
 from shiny_sticky.settings.names import worker_names
 from shiny_sticky.settings.users import owner_of
-
-# Request headers by which web servers and proxies tell an app who the user is. The first two are what Shiny
-# itself reads `session.user` and `session.groups` from.
-IDENTITY_HEADERS = (
-    "Shiny-Server-Credentials",
-    "RStudio-Connect-Credentials",
-    "Posit-Connect-User-Session-Token",
-    "Remote-User",
-    "Remote-Groups",
-    "Remote-Email",
-    "Remote-Name",
-    "X-Remote-User",
-    "X-Remote-Group",
-    "X-Forwarded-User",
-    "X-Forwarded-Groups",
-    "X-Forwarded-Email",
-    "X-Forwarded-Preferred-Username",
-    "X-Forwarded-Access-Token",
-    "X-Auth-Request-User",
-    "X-Auth-Request-Email",
-    "X-Auth-Request-Groups",
-    "X-Webauth-User",
-)
 
 # Of what is compressed for each request anew.
 GZIP_LEVEL = 1
@@ -78,6 +55,7 @@ def render(settings: Settings, nginx: Nginx, notice: str, *, snippet: bool = Fal
         listen=settings.listen,
         secure_auto=settings.cookie.secure == "auto",
         **_forwarded(settings),
+        frame_ancestors=_frame_ancestors(settings),
         gzip_level=GZIP_LEVEL,
         cache=_cache(settings),
         apps=[_app(settings, name, app) for name, app in settings.apps.items()],
@@ -88,15 +66,22 @@ def render(settings: Settings, nginx: Nginx, notice: str, *, snippet: bool = Fal
 def _forwarded(settings: Settings) -> dict[str, Any]:
     """What the template needs to know of headers that proxies in front have set, or somebody else."""
     trusted = bool(settings.trusted_proxies)
-    identity = {name: name.lower().replace("-", "_") for name in settings.identity_headers}
-    passed = {name.lower() for name in identity}
     return {
         "trusted_proxies": settings.trusted_proxies,
         "proto": "$sticky_proto" if trusted else "$scheme",
         "host": "$sticky_host" if trusted else "$http_host",
-        "stripped_headers": [name for name in IDENTITY_HEADERS if name.lower() not in passed],
-        "identity_headers": list(identity.items()),
+        "allowed_origins": settings.allowed_origins,
+        "stripped_headers": identity.stripped(settings.identity_headers),
+        "identity_headers": [(name, name.lower().replace("-", "_")) for name in settings.identity_headers],
     }
+
+
+def _frame_ancestors(settings: Settings) -> str | None:
+    """Who may show an app's pages in a frame, as Content-Security-Policy says it; None is everybody."""
+    if settings.frame_ancestors == "any":
+        return None
+    others = [] if settings.frame_ancestors == "self" else settings.frame_ancestors
+    return " ".join(["'self'", *others])
 
 
 def _cache(settings: Settings) -> dict[str, Any] | None:
@@ -116,21 +101,25 @@ def _app(settings: Settings, name: str, app: AppSettings) -> dict[str, Any]:
         "incarnations": incarnations_pattern(name, list(settings.apps)),
         "names_list": worker_names(name, app.workers),
         "cookie": settings.cookie_name(name),
-        "cached": _cached_locations(settings, name),
+        "uploads": patterns.paths(app.uploads),
+        "cached": _cached(settings, name),
         "attributes": cookie.attributes(settings, app.path),
         "max_upload": nginx_size(app.max_upload),
         # A server takes well under 1 KB of the zone; the rest is nginx's own bookkeeping.
         "zone": f"{64 + 2 * app.workers}k",
-        "keepalive": max(16, 4 * app.workers),
     }
 
 
-def _cached_locations(settings: Settings, name: str) -> list[str]:
-    """The locations within an app's whose files may be kept, as nginx writes them; exact for a file."""
+def _cached(settings: Settings, name: str) -> str:
+    """A regular expression that matches the URLs of an app's files that may be kept; empty if none may.
+
+    Nobody knows yet whether the app is Shiny's. One that is not may have a lib/ of its own, so only what looks like
+    the folder of an HTML dependency (bootstrap-5.3.8) is taken for one.
+    """
     if not settings.cache.enabled:
-        return []
-    paths = [f"{settings.apps[name].path}{SHINY_LIB}", *settings.cached_paths(name)]
-    return [f"^~ {path}" if path.endswith("/") else f"= {path}" for path in paths]
+        return ""
+    named = dict.fromkeys(path.removesuffix("?") for path in settings.cached_paths(name))
+    return patterns.paths(list(named), f"{settings.apps[name].path}{SHINY_LIB}")
 
 
 def nginx_size(size: int) -> str:
@@ -146,7 +135,7 @@ def _user_directive(settings: Settings) -> str | None:
     if os.geteuid() != 0:
         return None
     owner = owner_of(settings)
-    group = owner.gid if owner.group is None else owner.group
+    group = owner.gid if owner.socket_group is None else owner.socket_group
     return f"{owner.name} {grp.getgrgid(group).gr_name}"
 
 
@@ -160,6 +149,7 @@ def _environment() -> jinja2.Environment:
         autoescape=False,
     )
     environment.filters["conf"] = quoted
+    environment.filters["regex"] = re.escape
     return environment
 
 

@@ -16,7 +16,9 @@ import psutil
 
 from shiny_sticky import processes
 from shiny_sticky.errors import StickyError
+from shiny_sticky.front import nginx_family
 from shiny_sticky.front.nginx_program import Nginx
+from shiny_sticky.handle import Handle
 
 # nginx takes a few hundredths of a second to change over; no deploy waits longer than this for it.
 RELOAD_SECONDS = 10
@@ -38,7 +40,12 @@ class Front:
         self._run_dir = run_dir
         self._on_line = on_line
         self._process: asyncio.subprocess.Process | None = None
-        self.pid: int | None = None
+        self._master: Handle | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The master, as it was started or taken over last; None before."""
+        return None if self._master is None else self._master.pid
 
     def adopt_running(self) -> bool:
         """Take over an nginx that runs from this run_dir already.
@@ -46,18 +53,16 @@ class Front:
         Returns:
             Whether there is one.
         """
-        pid = self._noted_pid()
-        if pid is None or not _is_nginx(pid, "master process"):
-            return False
-        self.pid = pid
-        return True
+        with contextlib.suppress(ProcessLookupError):
+            noted = Handle(self._noted_pid())
+            if nginx_family.is_master(noted.pid, self._run_dir):
+                self._master = noted
+                return True
+        return False
 
-    def members(self) -> set[int]:
-        """The pids of the master and its nginx workers, also when the master has died."""
-        group = self.pid or self._noted_pid()
-        if group is None:
-            return set()
-        return {pid for pid in psutil.pids() if _group_of(pid) == group and _is_nginx(pid)}
+    def members(self) -> list[Handle]:
+        """The master and its nginx workers, also when the master has died."""
+        return nginx_family.members(self._run_dir, self.pid or self._noted_pid())
 
     async def start(self) -> None:
         """Start nginx, and wait until it listens.
@@ -65,13 +70,13 @@ class Front:
         Raises:
             StickyError: with what nginx says, or why its program cannot be run.
         """
-        self._end_orphans()
+        await self._end_orphans()
         errors = self._run_dir / "nginx-error.log"
         try:
             said = await self._spawn(errors)
         except OSError as error:
             raise StickyError(f"nginx ({self._nginx.path}) cannot be started: {error.strerror}") from None
-        if self._noted_pid() != self.pid:
+        if self._process is None or self._noted_pid() != self._process.pid:
             await self.ended()
             raise StickyError("nginx does not start:\n" + "\n".join(said or [f"see {errors}"]))
         for line in said:
@@ -100,13 +105,15 @@ class Front:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=write,
                 start_new_session=True,
+                umask=0o077,  # logs name sessions
             )
         except BaseException:
             os.close(read)
             raise
         finally:
             os.close(write)
-        self.pid = self._process.pid
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            self._master = Handle(self._process.pid)
         said: list[str] = []
         # Once it listens and has written its pid file, nginx points standard error at its log: the pipe closes.
         transport, lines = await processes.read_lines(read, said.append)
@@ -118,8 +125,8 @@ class Front:
         """Wait for the master's end, and say how it came about."""
         if self._process is not None:
             return processes.how_it_ended(await self._process.wait())
-        if self.pid is not None:
-            await processes.gone(self.pid)
+        if self._master is not None:
+            await self._master.wait()
         return "ended"
 
     async def reload(self) -> None:
@@ -127,16 +134,18 @@ class Front:
 
         Open connections go on with processes that take no new ones.
         """
-        old = {pid for pid in self.members() if pid != self.pid}
+        old = [member for member in self.members() if member.pid != self.pid]
         self._send(signal.SIGHUP)
-        deadline = time.monotonic() + RELOAD_SECONDS
-        # Nothing tells when the last old process has closed its ports but its title: "... is shutting down".
-        while any(map(_is_serving, old)) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        await _not_serving(old)
+
+    def reopen_logs(self) -> None:
+        """Let nginx open its logs anew, after they were renamed."""
+        self._send(signal.SIGUSR1)
 
     async def wait(self) -> None:
-        """Wait for the master's end."""
+        """Wait for the master's end, and for workers that earlier ones have left."""
         await self.ended()
+        await asyncio.gather(*(member.wait() for member in self.members()))
 
     def drain(self) -> None:
         """Let nginx close its ports and finish what it is serving."""
@@ -149,56 +158,58 @@ class Front:
         """End nginx at once, with the workers of its own."""
         members = self.members()
         self._send(signal.SIGTERM)
-        for pid in members:
-            processes.send(pid, signal.SIGKILL)
+        for member in members:
+            member.send(signal.SIGKILL)
 
     def clean(self) -> None:
-        """Remove the pid file that a killed nginx leaves, and the empty one of a check."""
-        if not self.adopt_running():
-            (self._run_dir / "nginx.pid").unlink(missing_ok=True)
+        """Remove the pid file that a killed nginx leaves, and the empty one of a check.
 
-    def _end_orphans(self) -> None:
-        """Let the workers of a killed master close their ports; what they serve they finish."""
-        for pid in self.members():
-            processes.send(pid, signal.SIGQUIT)
+        As long as a killed master's workers serve, a later start knows them by it.
+        """
+        if not self.members():
+            with contextlib.suppress(OSError):
+                (self._run_dir / "nginx.pid").unlink()
+
+    async def _end_orphans(self) -> None:
+        """Let the workers of a killed master close their ports; what they serve they finish, if they can."""
+        orphans = self.members()
+        for orphan in orphans:
+            orphan.send(signal.SIGQUIT)
+        for orphan in await _not_serving(orphans):
+            orphan.send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
-        if self.pid is not None:
-            processes.send(self.pid, number)
+        if self._master is not None:
+            self._master.send(number)
 
-    def _noted_pid(self) -> int | None:
+    def _noted_pid(self) -> int:
+        """The master's pid as nginx has noted it; 0 if it has not."""
         with contextlib.suppress(OSError, ValueError):
             return int((self._run_dir / "nginx.pid").read_text())
-        return None
-
-
-def _is_nginx(pid: int, role: str = "") -> bool:
-    """Whether a process is nginx's, and has a role by its title."""
-    try:
-        title = " ".join(psutil.Process(pid).cmdline())
-    except psutil.Error:
-        return False
-    return "nginx" in title and role in title
-
-
-def _is_serving(pid: int) -> bool:
-    """Whether a process of nginx's takes new connections."""
-    return _is_nginx(pid, "worker process") and not _is_nginx(pid, "shutting down")
-
-
-def _group_of(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except OSError:
         return 0
 
 
-def check_ports(listen: list[str], ours: set[int]) -> None:
+async def _not_serving(workers: list[Handle]) -> list[Handle]:
+    """Wait until nginx workers that were told to finish have closed their ports.
+
+    Returns:
+        Those that have not in time.
+    """
+    deadline = time.monotonic() + RELOAD_SECONDS
+    # Nothing tells when the last one has closed its ports but its title: "... is shutting down".
+    while serving := [one for one in workers if not one.ended and nginx_family.is_serving(one.pid)]:
+        if time.monotonic() >= deadline:
+            break
+        await asyncio.sleep(0.02)
+    return serving
+
+
+def check_ports(listen: list[str], ours: list[Handle]) -> None:
     """See to it that every address can be listened on.
 
     Args:
         listen: host:port each.
-        ours: pids of an nginx of this launcher's, which may have them already.
+        ours: an nginx of this launcher's, which may have them already.
 
     Raises:
         StickyError: an address is taken, by whom if that can be known; or not this machine's, or not allowed.
@@ -223,7 +234,7 @@ def check_ports(listen: list[str], ours: set[int]) -> None:
                     ) from None
                 except OSError as error:
                     holders = _listeners(int(port))
-                    if error.errno == errno.EADDRINUSE and ours & set(holders):
+                    if error.errno == errno.EADDRINUSE and {one.pid for one in ours} & set(holders):
                         continue
                     raise StickyError(_why_not(address, error, holders)) from None
 

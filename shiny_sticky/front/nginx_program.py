@@ -52,7 +52,8 @@ class Nginx:
             StickyError: with what nginx says.
         """
         command = [self.path, "-t", "-q", "-e", str(errors), "-c", str(conf)]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        # It makes the logs, should they be missing; these name sessions.
+        run = subprocess.run(command, capture_output=True, text=True, check=False, umask=0o077)
         if run.returncode:
             raise StickyError(f"nginx does not accept the configuration {conf}:\n{run.stderr.strip()}")
 

@@ -10,6 +10,9 @@ from shiny_sticky.settings.names import TAG_PATTERN
 # that compresses reads the header in the same way (worker/middleware/compression.py).
 ACCEPTED = r"~*\bNAME\b(?![ \t]*;[ \t]*q=0(?:\.0*)?[ \t]*(?:,|$))"
 
+# The name of a folder of Shiny's, with its version, as in worker/dependencies.py.
+VERSIONED = "[^/]+-[0-9][^/]*"
+
 
 def numbers_pattern(last: int) -> str:
     """A regular expression that matches 1, 2, ... last, and nothing else.
@@ -37,6 +40,25 @@ def incarnations_pattern(app: str, apps: list[str]) -> str:
     """
     others = "".join(f"(?!{other}[1-9])" for other in apps if re.fullmatch(f"{app}[1-9][0-9]?", other))
     return rf"{others}{app}[1-9][0-9]{{0,2}}\.{TAG_PATTERN}"
+
+
+def paths(named: list[str], lib: str = "") -> str:
+    r"""A regular expression that matches URL paths.
+
+    A location with a slash at its end would do for a folder, but nginx redirects what lacks the slash, and an app
+    may have a page there.
+
+    Args:
+        named: of files, and of folders with a slash at their end, which stand for all below them.
+        lib: a folder whose folders are meant if their names have a version, and all below these.
+
+    Returns:
+        Such as ``^(?:/img/|/logo\.png$)``; empty for no path.
+    """
+    parts = [re.escape(path) + ("" if path.endswith("/") else "$") for path in named]
+    if lib:
+        parts.insert(0, f"{re.escape(lib)}{VERSIONED}/")
+    return f"^(?:{'|'.join(parts)})" if parts else ""
 
 
 def _up_to(high: str, first: int) -> list[str]:

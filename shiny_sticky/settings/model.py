@@ -23,15 +23,19 @@ from shiny_sticky.settings.names import TAG_DIGITS, worker_names
 from shiny_sticky.settings.values import (
     AbsolutePath,
     AppName,
+    CachedPath,
+    FrameSource,
     HeaderName,
     ListenAddress,
     Network,
+    Origin,
     Size,
     SizeSchema,
     Strictly,
-    UrlPath,
+    UploadPath,
     absolute,
     as_list,
+    cookies_that_browsers_refuse,
     mount_path,
 )
 
@@ -44,6 +48,16 @@ SHINY_LIB = "lib/"
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class LogSettings(_Model):
+    """nginx's access log and error log, in run_dir, if the launcher runs nginx."""
+
+    max_size: Annotated[Size, Field(ge=1), SizeSchema] | None = Field("100MB", validate_default=True)
+    """Size at which a log is rotated; null leaves that to others (logrotate)."""
+
+    keep: Annotated[int, Strictly, Field(ge=0, le=1000)] = 3
+    """Rotated ones that are kept of each: nginx-access.log.1 is the youngest."""
 
 
 class NginxSettings(_Model):
@@ -61,6 +75,9 @@ class NginxSettings(_Model):
     socket_group: str | None = None
     """A group that may enter run_dir and connect to the workers, for an nginx that runs as somebody else
     (on Debian www-data). null: nobody but the user of the workers."""
+
+    log: LogSettings = Field({}, validate_default=True)
+    """nginx's access log and error log, in run_dir, if the launcher runs nginx."""
 
 
 class CookieSettings(_Model):
@@ -100,8 +117,9 @@ class CacheSettings(_Model):
     enabled: Annotated[bool, Strictly] = True
     """Keep Shiny's own files (lib/...) and `paths` in nginx. `cache: false` says the same as enabled: false."""
 
-    paths: list[UrlPath] = Field(default_factory=list)
-    """Files of an app's own that are kept too, as browsers ask for them: /img/ (all below it) or /logo.png."""
+    paths: list[CachedPath] = Field(default_factory=list)
+    """Files of an app's own that are kept too, as browsers ask for them: /img/ (all below it) or /logo.png.
+    What is asked for with a query is kept only where a ? ends the path, then once for each: /tiles/?"""
 
     max_size: Annotated[Size, Field(ge=1 << 20), SizeSchema] = Field("256MB", validate_default=True)
     """Largest size of all that is kept on disk; what has not been asked for longest goes first."""
@@ -163,13 +181,17 @@ class AppSettings(_Model):
     env: dict[
         str, Annotated[str, Field(coerce_numbers_to_str=True, json_schema_extra={"type": ["string", "number"]})]
     ] = Field(default_factory=dict)
-    """Environment variables for the workers, on top of the launcher's own."""
+    """Environment variables for the workers, on top of the launcher's own; with `user`, on top of PATH, language,
+    time zone, and that user's HOME, USER and LOGNAME."""
 
     preload: Annotated[bool, Strictly] = True
     """Import the app once and fork the workers (on Linux). false: each imports it, where it must not be forked."""
 
     max_upload: Annotated[Size, Field(ge=1), SizeSchema] = Field("100MB", validate_default=True)
-    """Largest request body, in bytes or with a unit: 100MB (of 1024 KB, as in nginx), 1GB."""
+    """Largest upload, in bytes or with a unit: 100MB (of 1024 KB, as in nginx), 1GB."""
+
+    uploads: list[UploadPath] = Field(default_factory=list)
+    """Paths besides Shiny's file inputs that take bodies of more than 1 MB: /api/in/ (all below it), /import."""
 
     start_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
     """Seconds a worker may take to answer first."""
@@ -232,6 +254,12 @@ class Settings(_Model):
     identity_headers: list[HeaderName] = Field(default_factory=list)
     """Request headers by which a trusted proxy names the user; from anyone else they are removed."""
 
+    allowed_origins: list[Origin] = Field(default_factory=list)
+    """Other sites whose pages may open websockets here, as browsers name them: https://portal.example."""
+
+    frame_ancestors: Literal["self", "any"] | list[FrameSource] = "self"
+    """Whose pages may show the apps in an iframe: self, any, or other sites by name (https://portal.example)."""
+
     nginx: NginxSettings = Field({}, validate_default=True)
     """The web server in front."""
 
@@ -260,7 +288,9 @@ class Settings(_Model):
             *self._workers_that_clash(),
             *self._sockets_that_are_too_long(),
             *self._identity_of_nobody(),
+            *cookies_that_browsers_refuse(self.cookie.name, [app.path for app in self.apps.values()]),
             *self._cached_paths_that_will_not_do(),
+            *self._uploads_that_go_elsewhere(),
         ]
         if mistakes:
             raise ValueError("\n".join(mistakes))
@@ -292,13 +322,19 @@ class Settings(_Model):
         if self.identity_headers and not self.trusted_proxies:
             yield "identity_headers: they are taken from trusted_proxies only, and there are none"
 
+    def _uploads_that_go_elsewhere(self) -> Iterator[str]:
+        for name, app in self.apps.items():
+            for place, path in enumerate(app.uploads):
+                if not path.startswith(app.path):
+                    yield f"apps.{name}.uploads.{place}: {path} is not below the app's path, {app.path}"
+
     def _cached_paths_that_will_not_do(self) -> Iterator[str]:
         mounts = {app.path: name for name, app in self.apps.items()}
         for place, path in enumerate(self.cache.paths):
             if self.app_at(path) is None:
                 yield f"cache.paths.{place}: no app is mounted above {path}"
-            elif path in mounts:
-                yield f"cache.paths.{place}: {path} is all of {mounts[path]}; name its static files only"
+            elif (mount := path.removesuffix("?")) in mounts:
+                yield f"cache.paths.{place}: {path} is all of {mounts[mount]}; name its static files only"
 
     def app_at(self, path: str) -> str | None:
         """The name of the app that answers for a URL path; None if there is none."""
@@ -306,7 +342,7 @@ class Settings(_Model):
         return max(above)[1] if above else None
 
     def cached_paths(self, app: str) -> list[str]:
-        """The URL paths of an app's own files that nginx keeps."""
+        """The URL paths of an app's own files that nginx keeps; with ? at the end of those whose query counts."""
         if not self.cache.enabled:
             return []
         lib = f"{self.apps[app].path}{SHINY_LIB}"  # is kept anyway

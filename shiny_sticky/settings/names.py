@@ -20,7 +20,8 @@ TAG_DIGITS = 4
 TAG_PATTERN = f"[a-z0-9]{{{TAG_DIGITS}}}"
 _TAG_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
-INCARNATION = re.compile(rf"{APP_PATTERN}[0-9]\.{TAG_PATTERN}")
+WORKER = re.compile(rf"{APP_PATTERN}[0-9]")
+INCARNATION = re.compile(rf"{WORKER.pattern}\.{TAG_PATTERN}")
 FORK_SERVER = re.compile(rf"{APP_PATTERN}-{TAG_PATTERN}")
 
 

@@ -32,12 +32,14 @@ class Source:
         folder: where relative paths begin, and module:attribute targets are looked up.
         notice: the first line of the nginx configuration that is written from them, without its ``#``.
         load: reads and validates them; raises SettingsError.
+        file: the settings file; None if there is none.
     """
 
     name: str
     folder: Path
     notice: str
     load: Callable[[], Settings]
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def file_source(file: Path) -> Source:
         folder=whole.parent,
         notice=f"Written by shiny-sticky from {whole}. Change that file, not this one.",
         load=lambda: load(whole),
+        file=whole,
     )
 
 

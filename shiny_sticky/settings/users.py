@@ -13,6 +13,7 @@ from pathlib import Path
 
 from shiny_sticky import resources
 from shiny_sticky.errors import SettingsError, StickyError
+from shiny_sticky.foreign_folders import who_may_change
 from shiny_sticky.settings.model import Settings
 
 # Prints each of its arguments that whoever runs it cannot use, with a NUL behind: folders are to be entered, files
@@ -23,24 +24,29 @@ for path; do
 done
 """
 
+# Environment variables that say nothing but how the machine is set up.
+OF_MACHINE = ("PATH", "LANG", "LANGUAGE", "TZ")
+
 
 @dataclass(frozen=True)
 class Owner:
-    """The user of the workers, and the group that reaches their sockets.
+    """The user of nginx and the workers, and who else reaches their sockets.
 
     Attributes:
         name: the user's name.
-        uid: and number.
+        home: folder.
+        uid: number.
         gid: the primary group.
         switches: whether that is another user than the launcher's.
-        group: a group that may enter run_dir; None closes it to all but the user.
+        socket_group: a group that may reach the sockets, too; None for nobody else.
     """
 
     name: str
+    home: str
     uid: int
     gid: int
     switches: bool
-    group: int | None
+    socket_group: int | None
 
 
 def owner_of(settings: Settings) -> Owner:
@@ -56,7 +62,7 @@ def owner_of(settings: Settings) -> Owner:
         raise SettingsError([f"user: there is no user {settings.user or here} on this machine"]) from None
     if user.pw_uid != here and here != 0:
         raise SettingsError([f"user: only root can become {settings.user}; start with sudo, or leave it out"])
-    group = user.pw_gid if user.pw_uid != here else None
+    group = None
     if settings.nginx.socket_group is not None:
         try:
             group = grp.getgrnam(settings.nginx.socket_group).gr_gid
@@ -64,7 +70,38 @@ def owner_of(settings: Settings) -> Owner:
             raise SettingsError(
                 [f"nginx.socket_group: there is no group {settings.nginx.socket_group} on this machine"]
             ) from None
-    return Owner(user.pw_name, user.pw_uid, user.pw_gid, user.pw_uid != here, group)
+    return Owner(user.pw_name, user.pw_dir, user.pw_uid, user.pw_gid, user.pw_uid != here, group)
+
+
+def environment_of(owner: Owner) -> dict[str, str]:
+    """The environment variables of processes that run as the owner, but for those of the settings.
+
+    The launcher's own; for another user, as a login would give them, those of the machine alone: the others are the
+    launcher's secrets, or lead to files of its user's.
+    """
+    if not owner.switches:
+        return dict(os.environ)
+    kept = {name: value for name, value in os.environ.items() if name in OF_MACHINE or name.startswith("LC_")}
+    return {**kept, "HOME": owner.home, "USER": owner.name, "LOGNAME": owner.name}
+
+
+def check_place(key: str, place: Path, owner: Owner) -> None:
+    """See to it that nobody else can put something else where root writes, reads or deletes.
+
+    Args:
+        key: the setting that names the place.
+        place: a file or folder; it need not exist yet.
+        owner: whom the workers run as. As the launcher's own user they need nobody's place to do harm.
+
+    Raises:
+        StickyError: somebody can; says by which folder.
+        OSError: there is no way to it.
+    """
+    if owner.switches and (why := who_may_change(place, owner.gid)):
+        raise StickyError(
+            f"{key}: {place} will not do with user: {owner.name}, because {why}, who could lead root astray there. "
+            f"Choose a place below folders that only root may change, such as /run or /var/lib."
+        )
 
 
 def check_reach(settings: Settings, owner: Owner, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,6 +63,17 @@ def _url_path(value: str) -> str:
     return value
 
 
+def _cached_path(value: str) -> str:
+    """Check the URL path of a file or folder, which may end in a question mark: kept once for each query."""
+    _url_path(value.removesuffix("?"))
+    return value
+
+
+def _upload_path(value: str) -> str:
+    """Check the URL path of what takes uploads; / is everything."""
+    return value if value == "/" else _url_path(value)
+
+
 def _network(value: str) -> str:
     ipaddress.ip_network(value, strict=True)
     return value
@@ -84,10 +96,28 @@ def as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
+def cookies_that_browsers_refuse(name: str, paths: list[str]) -> Iterator[str]:
+    """What is wrong with a cookie's name, if its prefix does not go with where the apps are mounted.
+
+    Args:
+        name: of the cookie; a browser takes one that begins with ``__Host-`` for the path / alone.
+        paths: of the apps.
+    """
+    below = [path for path in paths if path != "/"]
+    if name.startswith("__Host-") and below:
+        yield (
+            f"cookie.name: {name} allows no path but /, and an app is mounted at {below[0]}; browsers refuse such "
+            f"a cookie. Call it {name.replace('__Host-', '__Secure-', 1)}"
+        )
+
+
 AbsolutePath = Annotated[Path, AfterValidator(absolute)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
-UrlPath = Annotated[str, AfterValidator(_url_path)]
+CachedPath = Annotated[str, AfterValidator(_cached_path)]
+UploadPath = Annotated[str, AfterValidator(_upload_path)]
 Network = Annotated[str, AfterValidator(_network)]
+Origin = Annotated[str, Field(pattern=r"^(null|[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?)$")]
+FrameSource = Annotated[str, Field(pattern=r"^https?://(\*\.)?[A-Za-z0-9._-]+(:([0-9]{1,5}|\*))?$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
 AppName = Annotated[str, Field(pattern=f"^{APP_PATTERN}$", max_length=32)]
 Size = Annotated[int, BeforeValidator(_size)]

@@ -53,7 +53,7 @@ class Channels:
                 ours.callback(os.close, reading)
                 return reading, handed_over(writing)
 
-            ours.callback(run_dir.remove, name)
+            ours.callback(run_dir.give_up, name)  # once its end of the channel is closed
             listener = of_process.enter_context(run_dir.bind(name)) if listens else None
             pid_file = handed_over(run_dir.open_pid_file(name))
             log = handed_over(run_dir.open_log())

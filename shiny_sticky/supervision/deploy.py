@@ -6,8 +6,10 @@ What the replaced processes do from then on is worker/draining.py.
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from shiny_sticky.concurrency import in_parallel
 from shiny_sticky.errors import StickyError
@@ -17,8 +19,27 @@ from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.site import Site
 from shiny_sticky.supervision.slot import Slot
 
-# Settings that running processes were started with: a change needs a restart of the launcher.
-NEEDS_RESTART = ("run_dir", "user", "nginx")
+# Settings that running processes were started with, and that nothing but new ones can take up.
+NEEDS_STOP = ("run_dir", "user", "nginx")
+
+
+def refuse_what_needs_a_stop(old: Settings, new: Settings) -> None:
+    """Let settings pass that running processes can be replaced with one by one.
+
+    Args:
+        old: what they were started with.
+        new: those to be.
+
+    Raises:
+        StickyError: there is a change that they cannot.
+    """
+    for key in NEEDS_STOP:
+        if getattr(new, key) != getattr(old, key):
+            raise StickyError(f"{key} has changed: that takes a stop and a new start of the launcher.")
+
+
+# Bytes that must be free before what nginx keeps is thrown away.
+ROOM = 4 << 20
 
 
 class Deploy:
@@ -62,6 +83,27 @@ class Deploy:
         try:
             # Before anything that serves is touched.
             await in_parallel(release.prepare() for release in dict.fromkeys(wanted.values()))
+            await self._replace(wanted, settings)
+        finally:
+            site.drop_unused_releases()
+        return f"Deployed {len(wanted)} workers in {time.monotonic() - began:.1f} s"
+
+    async def _check(self) -> Settings:
+        """Read the settings, and let nothing begin that cannot go well."""
+        site = self._site
+        settings = self._load()
+        refuse_what_needs_a_stop(site.settings, settings)
+        if site.front is not None:
+            check_ports(settings.listen, ours=site.front.members())
+        if settings.cache.enabled:
+            await asyncio.to_thread(check_room, site.run_dir.path)
+        await asyncio.to_thread(self._configure, settings, False)
+        return settings
+
+    async def _replace(self, wanted: dict[str, Release], settings: Settings) -> None:
+        """Let new processes serve, and what nginx keeps be theirs."""
+        site = self._site
+        try:
             # Now, so that new workers' pages get new files; and in the end again, for old workers serve until then.
             site.clear_cache()
             await self._roll(wanted, settings.deploy.surge)
@@ -74,20 +116,6 @@ class Deploy:
             site.retired = [slot for slot in site.retired + removed if slot.alive]
         finally:
             site.clear_cache()
-            site.drop_unused_releases()
-        return f"Deployed {len(wanted)} workers in {time.monotonic() - began:.1f} s"
-
-    async def _check(self) -> Settings:
-        """Read the settings, and let nothing begin that cannot go well."""
-        site = self._site
-        settings = self._load()
-        for key in NEEDS_RESTART:
-            if getattr(settings, key) != getattr(site.settings, key):
-                raise StickyError(f"{key} has changed: that takes a restart of the launcher.")
-        if site.front is not None:
-            check_ports(settings.listen, ours=site.front.members())
-        await asyncio.to_thread(self._configure, settings, False)
-        return settings
 
     async def _roll(self, wanted: dict[str, Release], surge: int) -> None:
         """Fill every slot anew, a few at a time; if one fails, those that are being started are given up."""
@@ -113,3 +141,21 @@ class Deploy:
             site.output.event("nginx has read its new configuration")
         else:
             site.output.event(f"{settings.nginx.conf} has changed; nginx is yours to reload: nginx -s reload")
+
+
+def check_room(folder: Path) -> None:
+    """See to it that files can be written: what nginx keeps must not be thrown away when it cannot be had anew.
+
+    Args:
+        folder: run_dir.
+
+    Raises:
+        StickyError: the disk is full, or takes no more for another reason.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(ROOM))
+    except OSError as error:
+        raise StickyError(
+            f"run_dir {folder} takes no new files: {error.strerror}. Free at least {ROOM >> 20} MB there."
+        ) from None

@@ -9,13 +9,26 @@ import socket
 from collections.abc import Callable
 
 from shiny_sticky import processes
+from shiny_sticky.concurrency import comes_in_time
 from shiny_sticky.errors import StartFailed
+from shiny_sticky.handle import Handle
 from shiny_sticky.output import Output
 from shiny_sticky.processes import ManagedProcess, Process
 from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.worker.options import WorkerOptions
-from shiny_sticky.worker.protocol import Ended, Failed, Fork, Forked, Ready, Refused, Retire, Unforkable, encode
+from shiny_sticky.worker.protocol import (
+    Ended,
+    Failed,
+    Fork,
+    Forked,
+    ProtocolError,
+    Ready,
+    Refused,
+    Retire,
+    Unforkable,
+    encode,
+)
 
 # Seconds that a fork server gets to report a fork's exit code.
 REPORT_SECONDS = 1
@@ -48,13 +61,14 @@ class ForkServerProcess(ManagedProcess):
         output: Output,
         report_exit: Callable[[ForkServerProcess], None],
     ) -> None:
-        super().__init__(process, channels.pipes)
+        super().__init__(process, channels.pipes, run_dir.owner.uid)
         self.name = name
         self.app_name = app_name
-        self._control = channels.pipes.control
+        self._requests_to = channels.pipes.control
         self._run_dir = run_dir
         self._output = output
         self._report_exit = report_exit
+        self._handle = _held(self.pid)
         self._forking = False  # from the end of the import until it is retired
         self._requests: dict[str, asyncio.Future[ForkedProcess]] = {}  # by incarnation
         self._forks: dict[int, ForkedProcess] = {}  # that have not ended
@@ -71,7 +85,7 @@ class ForkServerProcess(ManagedProcess):
         Raises:
             StartFailed: it could not be imported, or took too long; then the process still runs.
         """
-        await asyncio.wait({self.outcome}, timeout=timeout)
+        await comes_in_time(lambda: asyncio.wait({self.outcome}), timeout)
         if not self.outcome.done():
             raise StartFailed(f"its import was not done within {timeout:g} s (start_timeout) and was stopped.")
         return self.outcome.result()
@@ -88,19 +102,18 @@ class ForkServerProcess(ManagedProcess):
             StartFailed: that is not possible.
             ForkServerGone: this process has ended.
         """
-        if self._control.fileno() < 0:
+        if self._requests_to.fileno() < 0:
             raise ForkServerGone
         descriptors = [channels.stdout, channels.stderr, *channels.descriptors.all()]
         request: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
         self._requests[options.name] = request
         try:
-            socket.send_fds(self._control, [encode(Fork(options.to_json()))], descriptors)
-            # Not wait_for: before Python 3.12 that swallows a cancellation which comes together with the answer.
-            async with asyncio.timeout(timeout):
-                return await request
-        except TimeoutError:
-            self.kill()
-            raise StartFailed(f"could not be forked within {timeout:g} s (start_timeout).") from None
+            socket.send_fds(self._requests_to, [encode(Fork(options.to_json()))], descriptors)
+            await comes_in_time(lambda: asyncio.wait({request}), timeout)
+            if not request.done():
+                self.kill()
+                raise StartFailed(f"could not be forked within {timeout:g} s (start_timeout).")
+            return request.result()
         except ConnectionError:
             raise ForkServerGone from None
         except asyncio.CancelledError:
@@ -114,7 +127,7 @@ class ForkServerProcess(ManagedProcess):
         """Fork nothing more, and end with the last of the forks."""
         self._forking = False
         with contextlib.suppress(OSError):
-            self._control.send(encode(Retire()))
+            self._requests_to.send(encode(Retire()))
 
     def terminate(self) -> None:
         """Nothing to do: it ends when its forks do."""
@@ -130,7 +143,7 @@ class ForkServerProcess(ManagedProcess):
             return
         match message:
             case Forked(name, pid):
-                fork = self._forks[pid] = ForkedProcess(pid)
+                fork = self._forks[pid] = ForkedProcess(pid, self._proven(pid))
                 request = self._requests.get(name)
                 if request is None or request.done():  # whoever asked has given up
                     fork.send_signal(signal.SIGKILL)
@@ -140,8 +153,34 @@ class ForkServerProcess(ManagedProcess):
                 request = self._requests.get(name)
                 if request is not None and not request.done():
                     request.set_exception(StartFailed(text))
-            case Ended(pid, code):
+            case Ended(pid, code) if pid in self._forks and self._forks[pid].ended:
                 self._forks.pop(pid).report_exit(code)
+            case _:
+                raise ProtocolError(f"not from it, or not now, or not true: {str(message)[:80]}")
+
+    def on_lie(self, text: str) -> None:
+        """End it: its forks serve on, and the next one comes from another."""
+        if not self.outcome.done():
+            self.outcome.set_exception(StartFailed(f"its import has said what none says: {text}"))
+        elif self._handle is not None and not self._handle.ended:  # else its forks are no longer its children
+            self._output.problem(
+                f"App {self.app_name}: the process that forks its workers (pid {self.pid}) is killed. "
+                f"It has said: {text}"
+            )
+        self.kill()
+
+    def _proven(self, pid: int) -> Handle | None:
+        """The fork that has a pid; None if it has ended already, and so may have another process that number.
+
+        Raises:
+            ProtocolError: it is not a child of this process, or another user's: nobody whom we may signal.
+        """
+        fork = _held(pid)
+        if fork is None:
+            return None
+        if fork.parent != self.pid or not fork.belongs_to(self.uid):
+            raise ProtocolError(f"that it has forked pid {pid}, which is not its child")
+        return fork
 
     def _on_outcome(self, message: object) -> None:
         match message:
@@ -152,6 +191,8 @@ class ForkServerProcess(ManagedProcess):
                 self.outcome.set_result(reason)
             case Failed(text, traceback):
                 self.outcome.set_exception(StartFailed(text, traceback))
+            case _:
+                raise ProtocolError(f"not from it, or not now: {str(message)[:80]}")
 
     def on_exit(self) -> None:
         """Let nobody wait for it in vain."""
@@ -169,17 +210,32 @@ class ForkServerProcess(ManagedProcess):
             self._report_exit(self)
 
 
+def _held(pid: int) -> Handle | None:
+    """A handle on a process; None if there is none of that number."""
+    try:
+        return Handle(pid)
+    except ProcessLookupError:
+        return None
+
+
 class ForkedProcess:
     """A process that a fork server has forked: its child, not ours.
 
     Args:
         pid: the process.
+        handle: holds it; None if it has ended already.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, handle: Handle | None) -> None:
         self.pid = pid
+        self._handle = handle
         self._code: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._server_gone = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._handle is None or self._handle.ended
 
     def report_exit(self, code: int) -> None:
         """Take the exit code, which the fork server knows."""
@@ -196,7 +252,8 @@ class ForkedProcess:
         Returns:
             The exit code, negative for a signal; None if the fork server did not live to know it.
         """
-        await processes.gone(self.pid)
+        if self._handle is not None:
+            await self._handle.wait()
         if not self._code.done() and not self._server_gone:
             await asyncio.wait({self._code}, timeout=REPORT_SECONDS)
         if not self._code.done():
@@ -205,5 +262,5 @@ class ForkedProcess:
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended."""
-        if not self._code.done():
-            processes.send(self.pid, number)
+        if self._handle is not None:
+            self._handle.send(number)

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 
 from shiny_sticky import processes
+from shiny_sticky.concurrency import comes_in_time
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.processes import ManagedProcess, Process
 from shiny_sticky.settings import names
 from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.rundir import RunDir
-from shiny_sticky.worker.protocol import Beat, Failed, Ready
+from shiny_sticky.worker.protocol import Beat, Failed, ProtocolError, Ready
 
 # Seconds that open requests get after SIGTERM. Open sessions get longer, by draining.
 STOP_SECONDS = 2
@@ -52,7 +53,7 @@ class Incarnation(ManagedProcess):
         run_dir: RunDir,
         output: Output,
     ) -> None:
-        super().__init__(process, channels.pipes)
+        super().__init__(process, channels.pipes, run_dir.owner.uid)
         self.name = name
         self.worker = names.worker_of(name)
         self.sessions = 0
@@ -85,9 +86,18 @@ class Incarnation(ManagedProcess):
                 self.outcome.set_result("")
             case Failed(text, traceback) if not self.outcome.done():
                 self.outcome.set_exception(StartFailed(text, traceback))
-            case Beat(sessions, sessions_served):
+            case Beat(sessions, sessions_served) if 0 <= sessions <= sessions_served:
                 self.sessions, self.sessions_served = sessions, sessions_served
                 self.notify()
+            case _:
+                raise ProtocolError(f"not from a worker, or not now: {str(message)[:80]}")
+
+    def on_lie(self, text: str) -> None:
+        """Go on without it if it serves: it is replaced as one that hangs, for nothing more is heard of it."""
+        if self.outcome.done():
+            self._output.problem(f"{self.worker} (pid {self.pid}) is not listened to any more. It has said: {text}")
+        else:
+            self.outcome.set_exception(StartFailed(f"{self.worker} has said what no worker says: {text}"))
 
     def on_exit(self) -> None:
         """Let nobody wait for it in vain."""
@@ -113,7 +123,7 @@ class Incarnation(ManagedProcess):
         Raises:
             StartFailed: it ended before, or took too long.
         """
-        await asyncio.wait({self.outcome}, timeout=timeout)
+        await comes_in_time(lambda: asyncio.wait({self.outcome}), timeout)
         if not self.outcome.done():
             self.kill()
             await self.wait()
@@ -133,12 +143,9 @@ class Incarnation(ManagedProcess):
         Returns:
             Whether there was any of these in time.
         """
-        try:
-            async with asyncio.timeout(timeout):
-                await self._news.wait()
-        except TimeoutError:
-            if not self._news.is_set():  # else they came at the very same moment
-                return False
+        heard = await comes_in_time(self._news.wait, timeout)
+        if not heard and not self._news.is_set():  # else it came at the very same moment
+            return False
         self._news.clear()
         return True
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from shiny_sticky import processes
 from shiny_sticky.concurrency import in_parallel
+from shiny_sticky.foreign_folders import who_may_change
 from shiny_sticky.front import configuration, nginx_program
 from shiny_sticky.front.nginx_process import Front, check_ports
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import worker_names
 from shiny_sticky.settings.source import Source
-from shiny_sticky.settings.users import check_reach, owner_of
+from shiny_sticky.settings.users import Owner, check_place, check_reach, owner_of
 from shiny_sticky.supervision import control
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
@@ -34,9 +35,15 @@ async def serve(source: Source, *, managed: bool) -> None:
     chosen = source.load()
     program = nginx_program.find(chosen.nginx.binary)
     processes.raise_open_files()
-    output = _output(chosen)
+    output = _output(chosen, never_waits=True)
     owner = owner_of(chosen)
-    check_reach(chosen, owner, source.folder)
+    _check_places(chosen, owner, source)
+    if (
+        owner.switches
+        and source.file is not None
+        and (why := who_may_change(source.file / "its content", owner.gid))
+    ):
+        output.problem(f"Whoever may change {source.file} decides what root runs, and {why}.")
     run_dir = RunDir(chosen.run_dir, owner)
     run_dir.prepare()
     run_dir.lock()
@@ -46,7 +53,7 @@ async def serve(source: Source, *, managed: bool) -> None:
 
     def load() -> Settings:
         again = source.load()
-        check_reach(again, owner, source.folder)
+        _check_places(again, owner, source)
         return again
 
     def configure(settings: Settings, write: bool) -> bool:
@@ -68,6 +75,7 @@ async def serve(source: Source, *, managed: bool) -> None:
         front.clean()
         control.clean(run_dir.path)
         run_dir.unlock()
+        output.flush()
 
 
 async def check(source: Source, *, imports: bool) -> None:
@@ -84,7 +92,7 @@ async def check(source: Source, *, imports: bool) -> None:
     """
     chosen = source.load()
     program = nginx_program.find(chosen.nginx.binary)
-    check_reach(chosen, owner_of(chosen), source.folder)
+    _check_places(chosen, owner_of(chosen), source)
     if chosen.nginx.managed:
         running = Front(program, chosen.nginx.conf, chosen.run_dir, on_line=lambda _: None)
         running.adopt_running()
@@ -96,6 +104,17 @@ async def check(source: Source, *, imports: bool) -> None:
         configuration.check(there, configuration.render(there, program, source.notice), program)
         if imports:
             await _import_apps(there, source.folder)
+
+
+def _check_places(chosen: Settings, owner: Owner, source: Source) -> None:
+    """See to it that the workers' user can reach what they need, and not what is root's to write.
+
+    Raises:
+        StickyError: with what to change.
+    """
+    check_reach(chosen, owner, source.folder)
+    check_place("run_dir", chosen.run_dir, owner)
+    check_place("nginx.conf", chosen.nginx.conf, owner)
 
 
 async def _import_apps(settings: Settings, folder: Path) -> None:
@@ -116,5 +135,6 @@ async def _import_apps(settings: Settings, folder: Path) -> None:
         await in_parallel(release.wait() for release in releases)
 
 
-def _output(settings: Settings) -> Output:
-    return Output([name for app, its in settings.apps.items() for name in worker_names(app, its.workers)])
+def _output(settings: Settings, *, never_waits: bool = False) -> Output:
+    workers = [name for app, its in settings.apps.items() for name in worker_names(app, its.workers)]
+    return Output(workers, never_waits=never_waits)

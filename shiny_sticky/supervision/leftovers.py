@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from shiny_sticky import processes
+from shiny_sticky.handle import Handle
+from shiny_sticky.leftover_programs import SESSION_SECONDS, end_session
+from shiny_sticky.output import Output
 from shiny_sticky.settings import names
 from shiny_sticky.supervision.incarnation import MARGIN, STOP_SECONDS
 from shiny_sticky.supervision.rundir import RunDir
@@ -18,13 +20,14 @@ class OrphanProcess:
 
     Args:
         name: of the incarnation or fork server.
-        pid: the process.
+        process: it.
         run_dir: where its files are.
     """
 
-    def __init__(self, name: str, pid: int, run_dir: RunDir) -> None:
+    def __init__(self, name: str, process: Handle, run_dir: RunDir) -> None:
         self.name = name
-        self.pid = pid
+        self.pid = process.pid
+        self._process = process
         self.is_worker = names.INCARNATION.fullmatch(name) is not None
         self._run_dir = run_dir
 
@@ -44,25 +47,26 @@ class OrphanProcess:
 
     async def wait(self) -> None:
         """Wait for its end, and remove its files."""
-        await processes.gone(self.pid)
+        await self._process.wait()
         self._run_dir.remove(self.name)
         self._run_dir.remove_note(self.name)
-        await processes.end_session(self.pid, processes.SESSION_SECONDS)
+        await end_session(self.pid, self._run_dir.owner.uid, SESSION_SECONDS)
 
     def drain(self) -> None:
         """Ask a worker to end once its sessions have ended."""
         if self.is_worker:
-            processes.send(self.pid, signal.SIGUSR2)
+            self._process.send(signal.SIGUSR2)
 
     def terminate(self) -> None:
         """Ask a worker to close its sessions, finish its requests and end."""
-        processes.send(self.pid, signal.SIGTERM)
+        self._process.send(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it at once."""
-        processes.send(self.pid, signal.SIGKILL)
+        self._process.send(signal.SIGKILL)
 
 
-def find_orphans(run_dir: RunDir) -> list[OrphanProcess]:
+def find_orphans(run_dir: RunDir, output: Output) -> list[OrphanProcess]:
     """What runs on in a run_dir that the launcher has just locked; what dead processes left there is removed."""
-    return [OrphanProcess(name, pid, run_dir) for name, pid in run_dir.running_processes().items()]
+    running = run_dir.running_processes(output.problem)
+    return [OrphanProcess(name, process, run_dir) for name, process in running.items()]

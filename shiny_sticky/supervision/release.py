@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from shiny_sticky.output import Output
 from shiny_sticky.processes import Process
 from shiny_sticky.settings import names
 from shiny_sticky.settings.model import AppSettings, Settings
+from shiny_sticky.settings.users import environment_of
 from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
@@ -189,42 +189,49 @@ class Release:
     async def _begin(self, worker: str) -> Incarnation:
         """Start a process for a worker; it does not answer yet."""
         async with self._start_lock:
-            name = self._run_dir.new_incarnation(worker)
-            notes = self._run_dir.make_notes_folder(self.app_name)
-            nginx_cache = self._run_dir.cache if self._cache is not None else ""
-            with Channels.open(self._run_dir, name, listens=True) as channels:
-                options = WorkerOptions(
-                    name=name,
-                    target=self.app.target,
-                    path=self.app.path,
-                    stop_timeout=STOP_SECONDS,
-                    drain_timeout=self._drain_timeout,
-                    max_sessions=self.app.max_sessions or 0,
-                    cache=self._cache,
-                    dependencies=DependencyOptions(str(notes), str(nginx_cache)),
+            for _ in range(2):
+                await self._prepare()
+                try:
+                    return await self._begin_once(worker)
+                except ForkServerGone:
+                    assert self._fork_server is not None
+                    await self._fork_server.wait()
+        raise StartFailed("the process that has imported the app ends whenever it is to be forked.")
+
+    async def _begin_once(self, worker: str) -> Incarnation:
+        """Start a process, with a name and files of its own: an earlier one may have been forked, and not told of.
+
+        Raises:
+            ForkServerGone: the process that it was to be forked off has ended.
+        """
+        name = self._run_dir.new_incarnation(worker)
+        notes = self._run_dir.make_notes_folder(self.app_name)
+        nginx_cache = self._run_dir.cache if self._cache is not None else ""
+        with Channels.open(self._run_dir, name, listens=True) as channels:
+            options = WorkerOptions(
+                name=name,
+                target=self.app.target,
+                path=self.app.path,
+                stop_timeout=STOP_SECONDS,
+                drain_timeout=self._drain_timeout,
+                max_sessions=self.app.max_sessions or 0,
+                cache=self._cache,
+                link=str(self._run_dir.link_of(worker)),
+                dependencies=DependencyOptions(str(notes), str(nginx_cache)),
+            )
+            process = await self._fork_or_spawn(options, channels)
+            if problem := self._run_dir.note_pid(channels.descriptors.pid_file, process.pid):
+                self._output.relay(
+                    worker, f"its pid file cannot be written: {problem} ({self._run_dir.path})", True
                 )
-                process = await self._fork_or_spawn(options, channels)
-                if problem := self._run_dir.note_pid(channels.descriptors.pid_file, process.pid):
-                    self._output.relay(
-                        worker, f"its pid file cannot be written: {problem} ({self._run_dir.path})", True
-                    )
-                return Incarnation(name, process, channels, self._drain_timeout, self._run_dir, self._output)
+            return Incarnation(name, process, channels, self._drain_timeout, self._run_dir, self._output)
 
     async def _fork_or_spawn(self, options: WorkerOptions, channels: Channels) -> Process:
-        for _ in range(2):
-            await self._prepare()
-            if not self._forks:
-                environment = {
-                    "STICKY_WORKER": names.worker_of(options.name),
-                    "STICKY_INCARNATION": options.name,
-                }
-                return await self._spawn(options, channels, environment)
+        if self._forks:
             assert self._fork_server is not None
-            try:
-                return await self._fork_server.fork(options, channels, self.app.start_timeout)
-            except ForkServerGone:
-                await self._fork_server.wait()
-        raise StartFailed("the process that has imported the app ends whenever it is to be forked.")
+            return await self._fork_server.fork(options, channels, self.app.start_timeout)
+        environment = {"STICKY_WORKER": names.worker_of(options.name), "STICKY_INCARNATION": options.name}
+        return await self._spawn(options, channels, environment)
 
     async def _spawn(
         self, options: WorkerOptions, channels: Channels, environment: Mapping[str, str]
@@ -251,7 +258,7 @@ class Release:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=channels.stdout,
                 stderr=channels.stderr,
-                env={**os.environ, **self.app.env, **environment},
+                env={**environment_of(owner), **self.app.env, **environment},
                 cwd=self._working_folder(),
                 pass_fds=channels.descriptors.all(),
                 # Ctrl-C is for the launcher, which ends its workers in order.

@@ -4,10 +4,11 @@
 ``launcher.pid``      the launcher's pid; locked while it lives
 ``nginx.pid``         written by nginx
 ``app2.sock``         a link to the socket of the incarnation that serves as app2
+``pool/app2.sock``    a link to that link, by which new visitors come; called ``app2.out`` while they must not
 ``app2.k3f9.sock``    an incarnation's socket
-``app2.k3f9.pid``     its pid; locked by the process itself while it lives, launcher or not
+``app2.k3f9.pid``     its pid, for people; locked by the process itself while it lives, launcher or not
 ``app-k3f9.pid``      that of a fork server, which workers of app are forked off; likewise
-``nginx-access.log``  and ``nginx-error.log``: nginx's logs
+``nginx-access.log``  and ``nginx-error.log``: nginx's logs; rotated ones end in ``.1`` and so on
 ``workers.log``       what workers print while no launcher is there to show it
 ``cache/``            static files that nginx keeps
 ``compressed/``       the same, compressed by the workers; named by their content
@@ -19,18 +20,25 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
+import signal
 import socket
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-import psutil
-
 from shiny_sticky.errors import StickyError
+from shiny_sticky.foreign_folders import empty, make, restrict
+from shiny_sticky.handle import Handle
 from shiny_sticky.settings import names
-from shiny_sticky.settings.users import Owner
+from shiny_sticky.settings.users import Owner, check_place
+from shiny_sticky.supervision import pid_files
+
+# What nginx and the workers write as long as they live; some of it names sessions.
+LOGS = ("nginx-access.log", "nginx-error.log", "workers.log")
+
+# Folders in folders that nginx keeps files in: proxy_cache_path's levels, in conf/snippet.conf.j2.
+CACHE_LEVELS = 2
 
 
 class RunDir:
@@ -61,14 +69,23 @@ class RunDir:
         """Where the workers of each app note what they have registered with Shiny."""
         return self.path / "dependencies"
 
+    @property
+    def pool(self) -> Path:
+        """The links by which new visitors come."""
+        return self.path / "pool"
+
     def prepare(self) -> None:
         """Make the folder, and close it to other users.
 
         Raises:
-            StickyError: it cannot be made, belongs to somebody else, or is a shared folder such as /tmp.
+            StickyError: it cannot be made, is a link, belongs to somebody else or may be replaced by somebody else,
+                or is a shared folder such as /tmp.
         """
         try:
+            self._check_place()
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_place()  # again: others may have made a folder on the way meanwhile
+            check_place("run_dir", self.path / "launcher.pid", self.owner)
             found = self.path.stat()
             if found.st_uid != os.geteuid():
                 raise StickyError(
@@ -76,18 +93,46 @@ class RunDir:
                 )
             if found.st_mode & stat.S_IWOTH or self.path == Path.home():
                 raise StickyError(f"run_dir {self.path} is a shared folder; choose one below it.")
-            if self.owner.group is not None:
-                os.chown(self.path, -1, self.owner.group)
-            self.path.chmod(0o700 if self.owner.group is None else 0o710)
-            (self.path / "tmp").mkdir(mode=0o755, exist_ok=True)
-            self.dependencies.mkdir(mode=0o711, exist_ok=True)
-            self.compressed.mkdir(mode=0o700, exist_ok=True)
-            if self.owner.switches:
-                os.chown(self.compressed, self.owner.uid, self.owner.gid)
-            for file in self.compressed.iterdir():
-                file.unlink(missing_ok=True)
+            self._close_to_others()
+            make(self.path / "tmp", 0o711)
+            make(self.pool, 0o711)
+            make(self.dependencies, 0o711)
+            make(self.compressed, 0o700, self._theirs)
+            empty(self.compressed)
         except OSError as error:
-            raise StickyError(f"run_dir {self.path} cannot be used: {error.strerror}") from None
+            raise StickyError(f"run_dir {self.path} cannot be used: {_told(error)}") from None
+
+    def _check_place(self) -> None:
+        """See to it that nobody else can put another folder in its place.
+
+        Raises:
+            StickyError: somebody can.
+        """
+        if self.path.is_symlink():
+            raise StickyError(
+                f"run_dir {self.path} is a link; name the folder that it leads to: {self.path.resolve()}"
+            )
+        check_place("run_dir", self.path, self.owner)
+
+    def _close_to_others(self) -> None:
+        """Let nobody but the owner, and the group that may reach the sockets, come to what is in it.
+
+        A folder has one group. As the owner comes by that of its own, whose other members find everything in it
+        closed, the socket group then needs the way that is open to all.
+        """
+        group = self.owner.gid if self.owner.switches else self.owner.socket_group
+        if group is not None:
+            os.chown(self.path, -1, group)
+        both = self.owner.switches and self.owner.socket_group is not None
+        self.path.chmod(0o711 if both else 0o700 if group is None else 0o710)
+        for log in LOGS:
+            with contextlib.suppress(FileNotFoundError):
+                restrict(self.path / log, 0o600)
+
+    @property
+    def _theirs(self) -> tuple[int, int] | None:
+        """Whom to give what is the workers' own: a user and a group; None if they are the launcher's user."""
+        return (self.owner.uid, self.owner.gid) if self.owner.switches else None
 
     def lock(self) -> None:
         """Take the folder for this launcher, until the process ends.
@@ -96,23 +141,17 @@ class RunDir:
             StickyError: another running launcher has it.
         """
         file = self.path / "launcher.pid"
-        while True:
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                holder = os.read(descriptor, 32).decode().strip() or "unknown"
-                os.close(descriptor)
-                raise StickyError(
-                    f"run_dir {self.path} is in use by a running launcher (pid {holder}). "
-                    f"Stop that one (kill {holder}), or give this one a run_dir and port of its own."
-                ) from None
-            # The previous launcher may have unlinked the file between our open and our lock. Such a lock protects
-            # nothing: try again.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), file.stat()):
-                    break
-            os.close(descriptor)
+        try:
+            descriptor = pid_files.open_locked(file)
+            holder = pid_files.PidFile(file).holder if descriptor is None else None
+        except OSError as error:
+            raise StickyError(f"run_dir {self.path} cannot be used: {file}: {error.strerror}") from None
+        if descriptor is None:
+            pid = "unknown" if holder is None else holder.pid
+            raise StickyError(
+                f"run_dir {self.path} is in use by a running launcher (pid {pid}). "
+                f"Stop that one (kill {pid}), or give this one a run_dir and port of its own."
+            )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._lock = descriptor
@@ -130,38 +169,47 @@ class RunDir:
         Raises:
             OSError: nginx runs as somebody else, and it is not allowed.
         """
-        for folder, _, files in os.walk(self.cache, onerror=_raise):
-            for file in files:
-                Path(folder, file).unlink(missing_ok=True)
+        empty(self.cache, CACHE_LEVELS)
 
-    def running_processes(self) -> dict[str, int]:
-        """The incarnations and fork servers that run, with their pids; what dead ones have left is removed."""
+    def running_processes(self, report: Callable[[str], None]) -> dict[str, Handle]:
+        """The incarnations and fork servers that run; what dead ones have left is removed.
+
+        Args:
+            report: takes what is not as it should be.
+        """
         running = {}
         for file in self.path.glob("*.pid"):
-            known = names.INCARNATION.fullmatch(file.stem) or names.FORK_SERVER.fullmatch(file.stem)
-            if known and (pid := self._holder_of(file)):
-                running[file.stem] = pid
+            if names.INCARNATION.fullmatch(file.stem) or names.FORK_SERVER.fullmatch(file.stem):
+                try:
+                    found = pid_files.PidFile(file)
+                except OSError as error:
+                    report(f"{file} is left alone: {error.strerror}")
+                    continue
+                if found.holder is None:
+                    self.remove(file.stem)
+                    continue
+                running[file.stem] = found.holder
+                if found.text != str(found.holder.pid):
+                    report(f"{file} says {found.text!r}, but the process that has locked it is {found.holder.pid}")
         for socket_file in self.path.glob("*.*.sock"):
             if names.INCARNATION.fullmatch(socket_file.stem) and socket_file.stem not in running:
-                socket_file.unlink(missing_ok=True)
+                _unlink_if_file(socket_file)
         self.remove_notes(except_for=running)
         return running
 
-    def _holder_of(self, pid_file: Path) -> int:
-        """The process that holds the lock on its pid file; 0 if there is none, and then the file is removed."""
-        with pid_file.open("r+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return int(stream.read() or 0) or _pid_of(pid_file.stem)
-        self.remove(pid_file.stem)
-        return 0
+    def give_up(self, name: str) -> None:
+        """End a process that nobody will have, should it have come so far as to lock its pid file; forget it."""
+        with contextlib.suppress(OSError):
+            holder = pid_files.PidFile(self.path / f"{name}.pid").holder
+            if holder is not None:
+                holder.send(signal.SIGKILL)
+        self.remove(name)
 
     def new_incarnation(self, worker: str) -> str:
         """A name for a new process of a worker, such as ``app2.k3f9``, that no other one has."""
         while True:
             name = names.new_incarnation(worker)
-            if not (self.path / f"{name}.sock").exists():
+            if not any((self.path / f"{name}.{ending}").exists() for ending in ("sock", "pid")):
                 return name
 
     def new_fork_server(self, app: str) -> str:
@@ -178,13 +226,13 @@ class RunDir:
         listener.bind(str(file))
         if self.owner.switches:
             os.chown(file, self.owner.uid, -1)
-        if self.owner.group is not None:
-            os.chown(file, -1, self.owner.group)
-        file.chmod(0o600 if self.owner.group is None else 0o660)
+        if self.owner.socket_group is not None:
+            os.chown(file, -1, self.owner.socket_group)
+        file.chmod(0o600 if self.owner.socket_group is None else 0o660)
         return listener
 
     def open_pid_file(self, name: str) -> int:
-        """Open and lock a process's pid file, for the process to inherit: it is locked while that lives.
+        """Open a process's pid file, for the process to inherit and to lock, and nobody else.
 
         Args:
             name: of an incarnation or a fork server.
@@ -192,8 +240,9 @@ class RunDir:
         Returns:
             The descriptor; the caller closes its own copy.
         """
-        descriptor = os.open(self.path / f"{name}.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        descriptor = os.open(self.path / f"{name}.pid", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if self.owner.switches:  # it is by its owner that a later launcher knows whose process may have locked it
+            os.fchown(descriptor, self.owner.uid, -1)
         return descriptor
 
     @staticmethod
@@ -213,13 +262,17 @@ class RunDir:
         """Open the file that takes the output of workers whose launcher is gone."""
         return os.open(self.path / "workers.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
+    def link_of(self, worker: str) -> Path:
+        """The worker's socket, a link to that of the incarnation which serves."""
+        return self.path / f"{worker}.sock"
+
     def link(self, incarnation: str) -> None:
         """Let the worker's socket be that of the incarnation, in one step; nginx's next connect goes there."""
         worker = names.worker_of(incarnation)
         fresh = self.path / f".{incarnation}.link"
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(f"{incarnation}.sock")
-        fresh.replace(self.path / f"{worker}.sock")
+        fresh.replace(self.link_of(worker))
 
     def links(self) -> Iterator[Path]:
         """The links of all workers."""
@@ -230,7 +283,7 @@ class RunDir:
     def remove(self, name: str) -> None:
         """Remove what an incarnation or a fork server has left."""
         for ending in ("sock", "pid"):
-            (self.path / f"{name}.{ending}").unlink(missing_ok=True)
+            _unlink_if_file(self.path / f"{name}.{ending}")
 
     def make_notes_folder(self, app: str) -> Path:
         """The folder in which an app's workers, and nobody else, tell each other what they have registered.
@@ -238,11 +291,7 @@ class RunDir:
         Raises:
             OSError: the disk is full.
         """
-        folder = self.dependencies / app
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if self.owner.switches:
-            os.chown(folder, self.owner.uid, self.owner.gid)
-        return folder
+        return make(self.dependencies / app, 0o700, self._theirs)
 
     def remove_note(self, incarnation: str) -> None:
         """Remove what a process has noted. The folder is the app's user's: no link in it is followed."""
@@ -267,7 +316,7 @@ class RunDir:
         Args:
             except_for: the names of those that are.
         """
-        for file in self.links():
+        for file in [*self.links(), *self.pool.glob("*")]:
             if file.stem not in except_for:
                 file.unlink(missing_ok=True)
 
@@ -278,17 +327,6 @@ def _unlink_if_file(path: Path) -> None:
         path.unlink()
 
 
-def _raise(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
-
-
-def _pid_of(name: str) -> int:
-    """The process of that name, if its launcher was killed before it could note the pid; 0 if there is none.
-
-    Forks are not found: they are called as their parent is, and note their pid before anything else.
-    """
-    for process in psutil.process_iter(["cmdline"]):
-        if name in (process.info["cmdline"] or []):
-            return int(process.pid)
-    return 0
+def _told(error: OSError) -> str:
+    """What went wrong, and with which file."""
+    return ": ".join(str(part) for part in (error.filename, error.strerror) if part)

@@ -10,6 +10,7 @@ from shiny_sticky.front.nginx_process import Front
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import worker_names
+from shiny_sticky.supervision.pool import Pool
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.supervision.slot import RecycleTurn, Slot
@@ -47,7 +48,8 @@ class Site:
         self.deploying = asyncio.Lock()
         self.started_at = time.time()
         self._folder = folder
-        self._recycle_turns: dict[str, RecycleTurn] = {}  # by app
+        self._pools: dict[str, Pool] = {}  # by app, as are these
+        self._recycle_turns: dict[str, RecycleTurn] = {}
 
     @property
     def all_slots(self) -> list[Slot]:
@@ -73,7 +75,8 @@ class Site:
     def new_slot(self, name: str, release: Release) -> Slot:
         """A slot for a worker, not filled yet, and not in the table."""
         turn = self._recycle_turns.setdefault(release.app_name, RecycleTurn())
-        return Slot(name, release, self.run_dir, self.output, turn, self.deploying)
+        pool = self._pools.setdefault(release.app_name, Pool(self.run_dir.pool))
+        return Slot(name, release, self.run_dir, pool, self.output, turn, self.deploying)
 
     def drop_unused_releases(self) -> None:
         """Let go of the releases that no worker comes from any more."""

@@ -11,6 +11,7 @@ from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import AppSettings, RecycleSettings
 from shiny_sticky.supervision.incarnation import Incarnation
+from shiny_sticky.supervision.pool import SILENT_SECONDS, Pool
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
 
@@ -40,6 +41,7 @@ class Slot:
         name: such as ``app2``.
         release: where its processes come from.
         run_dir: where the worker's socket is.
+        pool: whom new visitors come to, shared by the slots of an app.
         output: where to say what happens.
         recycle_turn: shared by the slots of an app.
         deploying: held while a deploy or restart replaces processes.
@@ -56,6 +58,7 @@ class Slot:
         name: str,
         release: Release,
         run_dir: RunDir,
+        pool: Pool,
         output: Output,
         recycle_turn: RecycleTurn,
         deploying: asyncio.Lock,
@@ -66,6 +69,7 @@ class Slot:
         self.draining: set[Incarnation] = set()
         self.restarts = 0
         self._run_dir = run_dir
+        self._pool = pool
         self._output = output
         self._recycle_turn = recycle_turn
         self._deploying = deploying
@@ -82,6 +86,11 @@ class Slot:
         """All its processes that have not ended."""
         return [one for one in (self.current, *self.draining) if one is not None and one.alive]
 
+    @property
+    def silent(self) -> bool:
+        """Whether new visitors go elsewhere, because its process does not give a sign of life."""
+        return self._pool.is_silent(self.name)
+
     async def fill(self) -> None:
         """Start the first process.
 
@@ -97,15 +106,35 @@ class Slot:
         The one place where that is decided. A deploy calls :meth:`replace`, which wakes the wait below.
         """
         while (process := self.current) is not None:
-            heard = await process.news(self.app.hang_timeout or None)
+            heard = await process.news(self._silence)
             if process is not self.current:
                 continue
-            if not heard:
-                await self._end_hung(process)
-            if not process.alive:
-                await self._restart_on_exit(process)
-            elif reason := why_recycle(self.app.recycle, process):
-                await self._recycle(reason)
+            if heard and process.alive:
+                if reason := why_recycle(self.app.recycle, process):
+                    await self._recycle(reason)
+                continue
+            with self._pool.without(self.name):
+                heard = heard or await process.news(self._further_silence)
+                await self._replace_lost(process, heard)
+
+    @property
+    def _silence(self) -> float:
+        """Seconds without a sign of life, after which new visitors go to other workers."""
+        return min(SILENT_SECONDS, self.app.hang_timeout or SILENT_SECONDS)
+
+    @property
+    def _further_silence(self) -> float | None:
+        """Further seconds without one, after which the process counts as hung; None if it never does."""
+        return self.app.hang_timeout - self._silence if self.app.hang_timeout else None
+
+    async def _replace_lost(self, process: Incarnation, heard: bool) -> None:
+        """Fill the slot again if the process is hung or dead, and nobody else has done so."""
+        if process is not self.current:
+            return
+        if not heard:
+            await self._end_hung(process)
+        if not process.alive:
+            await self._restart_on_exit(process)
 
     async def replace(self, release: Release) -> None:
         """Fill the slot anew, and let the process that served drain.
@@ -130,6 +159,7 @@ class Slot:
     def retire(self) -> None:
         """Leave the slot empty: the process that served drains."""
         old, self.current = self.current, None
+        self._pool.remove(self.name)
         self._drain(old)
 
     def report_failure(self, failure: StartFailed) -> None:
@@ -147,6 +177,7 @@ class Slot:
         new = await self.release.start(self.name)
         try:
             self._run_dir.link(new.name)
+            self._pool.add(self.name)
         except OSError as error:  # the disk is full
             new.kill()
             await new.wait()

@@ -23,7 +23,7 @@ class ProcessStatus:
     Attributes:
         name: the incarnation.
         pid: the process.
-        state: serving, draining or ended.
+        state: serving, silent (its event loop is busy; new visitors go elsewhere), draining or ended.
         since: its start, Unix time in seconds.
         sessions: open websockets.
         sessions_served: websockets accepted since the start.
@@ -79,7 +79,8 @@ class WorkerStatus:
     @classmethod
     def of(cls, slot: Slot) -> WorkerStatus:
         """The status of a slot."""
-        serving = [] if slot.current is None else [ProcessStatus.of(slot.current, "serving")]
+        state = "silent" if slot.silent else "serving"
+        serving = [] if slot.current is None else [ProcessStatus.of(slot.current, state)]
         draining = [ProcessStatus.of(process, "draining") for process in slot.draining]
         return cls(slot.name, slot.release.app_name, slot.restarts, serving + draining)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from pathlib import Path
 
-from shiny_sticky import processes
+from shiny_sticky.handle import Handle
 from shiny_sticky.output import Output
 from shiny_sticky.supervision import control
 
@@ -24,7 +25,11 @@ async def stop(run_dir: Path, output: Output) -> None:
     status = await asyncio.to_thread(control.call, run_dir, "GET", "/status")
     pid = status["launcher"]["pid"]
     sessions = sum(one["sessions"] for worker in status["workers"] for one in worker["incarnations"])
-    with output.progress(f"Stopping the launcher (pid {pid}); {sessions} open sessions get their time"):
-        processes.send(pid, signal.SIGTERM)
-        await processes.gone(pid)
+    with (
+        output.progress(f"Stopping the launcher (pid {pid}); {sessions} open sessions get their time"),
+        contextlib.suppress(ProcessLookupError),  # it has just ended
+    ):
+        launcher = Handle(pid)
+        launcher.send(signal.SIGTERM)
+        await launcher.wait()
     output.event("Stopped")

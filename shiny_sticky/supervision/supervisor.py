@@ -8,15 +8,16 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 from shiny_sticky import processes
 from shiny_sticky.concurrency import in_parallel
 from shiny_sticky.errors import StartFailed, StickyError
 from shiny_sticky.settings.model import Settings
+from shiny_sticky.supervision import handover
 from shiny_sticky.supervision.deploy import Deploy
 from shiny_sticky.supervision.leftovers import OrphanProcess, find_orphans
-from shiny_sticky.supervision.nginx_keeper import restart_on_exit, start_or_adopt
+from shiny_sticky.supervision.nginx_keeper import restart_on_exit, rotate_logs, start_or_adopt
 from shiny_sticky.supervision.site import Site
 from shiny_sticky.supervision.slot import Slot
 from shiny_sticky.supervision.stopping import Stoppable, stop_all
@@ -34,7 +35,10 @@ class Supervisor:
     """
 
     def __init__(
-        self, site: Site, load: Callable[[], Settings], configure: Callable[[Settings, bool], bool]
+        self,
+        site: Site,
+        load: Callable[[], Settings],
+        configure: Callable[[Settings, bool], bool],
     ) -> None:
         self.site = site
         self._output = site.output
@@ -42,12 +46,14 @@ class Supervisor:
         self._configure = configure
         self._stop = asyncio.Event()
         self._stop_at_once = asyncio.Event()
+        self._leave = asyncio.Event()
+        self._last_act: Callable[[], NoReturn] = handover.end_alone
         self._orphans: list[OrphanProcess] = []
         self._keepers: asyncio.TaskGroup | None = None  # while everything serves
         self._operations: set[asyncio.Task[str]] = set()
 
     async def run(self, control_server: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Serve until a signal says to stop.
+        """Serve until a signal says to stop; does not return if another launcher takes over.
 
         Args:
             control_server: run once everything serves, until the end.
@@ -55,28 +61,33 @@ class Supervisor:
         Raises:
             StickyError: the workers or nginx do not come up; nothing that was started is left running.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._handle_stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._handle_hup)
-
-        self._orphans = find_orphans(self.site.run_dir)
+        self._take_signals()
+        self._orphans = find_orphans(self.site.run_dir, self._output)
         taken_over = bool(self._orphans)
         serving = asyncio.create_task(self._serve(control_server))
-        stopping = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not serving.done():
-            serving.cancel()
-        stopping.cancel()
+        ends = [asyncio.create_task(event.wait()) for event in (self._stop, self._leave)]
+        await asyncio.wait({serving, *ends}, return_when=asyncio.FIRST_COMPLETED)
+        for task in ends if serving.done() else (serving, *ends):
+            task.cancel()
         try:
             await serving
         except asyncio.CancelledError:
+            if self._leave.is_set():
+                await self._make_way()
             await self._stop_all()
         except BaseException:
             await self._stop_all(keep_earlier=taken_over)
             raise
 
     # --- signals and commands
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._handle_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._handle_hup)
+        loop.add_signal_handler(signal.SIGUSR1, self._handle_usr1)
+        handover.take_held_signals()
 
     def _handle_stop(self, number: signal.Signals) -> None:
         """The first signal asks to finish, the second ends it at once."""
@@ -94,6 +105,28 @@ class Supervisor:
         """Deploy; how it went is said there."""
         if self._keepers is not None:
             self._begin(self._deploy())
+
+    def _handle_usr1(self) -> None:
+        """End the launcher alone, as systemd asks for between its stop and its start in a restart."""
+        self._output.event("SIGUSR1: the launcher ends; nginx and the workers serve on until the next one is there")
+        self._leave.set()
+
+    async def prepare_handover(self) -> str:
+        """See whether a new launcher would come up, with the settings, the apps and its own code as they are now.
+
+        Returns:
+            What is going to happen, in a sentence.
+
+        Raises:
+            StickyError: it would not; why.
+        """
+        return await asyncio.shield(self._begin(self._prepare_handover()))
+
+    def hand_over(self) -> None:
+        """Make way for a new launcher in this very process."""
+        self._output.event("The launcher starts anew; nginx and the workers serve on")
+        self._last_act = handover.become_next
+        self._leave.set()
 
     async def deploy(self) -> str:
         """Read the settings again, and replace every worker without dropping a session.
@@ -160,6 +193,12 @@ class Supervisor:
         assert slot.current is not None
         return f"{name} is {slot.current.name} now (pid {slot.current.pid})"
 
+    async def _prepare_handover(self) -> str:
+        self._refuse_while_deploying()
+        async with self.site.deploying:
+            await handover.prepare(self.site, self._load)
+        return "The launcher starts anew"
+
     def _keep_slot(self, slot: Slot) -> None:
         self._keep(slot.keep_filled)
 
@@ -185,6 +224,7 @@ class Supervisor:
                     self._keep(slot.keep_filled)
                 if site.front is not None:
                     self._keep(functools.partial(restart_on_exit, site.front, self._output))
+                    self._keep(functools.partial(rotate_logs, site.front, site.settings, self._output))
                 self._keep(control_server)
                 print_summary(site)
         finally:
@@ -246,6 +286,22 @@ class Supervisor:
 
     # --- the end
 
+    async def _make_way(self) -> None:
+        """Leave everything to the next launcher, and do not return; unless it is to be stopped, too."""
+        await self._cancel_operations()
+        self._output.flush()
+        handover.hold_signals()
+        for _ in range(3):  # those that came before are read from a pipe, handed on, and handled
+            await asyncio.sleep(0)
+        if not self._stop.is_set():
+            self._last_act()
+        handover.take_held_signals()
+
+    async def _cancel_operations(self) -> None:
+        for operation in self._operations:
+            operation.cancel()
+        await asyncio.gather(*self._operations, return_exceptions=True)
+
     async def _stop_all(self, keep_earlier: bool = False) -> None:
         """Stop nginx and all processes: in order, or at once after a second signal.
 
@@ -253,9 +309,7 @@ class Supervisor:
             keep_earlier: do not stop nginx and the workers that an earlier launcher had left running.
         """
         site = self.site
-        for operation in self._operations:
-            operation.cancel()
-        await asyncio.gather(*self._operations, return_exceptions=True)
+        await self._cancel_operations()
         running: list[Stoppable] = [*site.releases, *(one for slot in site.all_slots for one in slot.alive)]
         if not keep_earlier:
             running += self._orphans

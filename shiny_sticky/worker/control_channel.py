@@ -8,10 +8,17 @@ import socket
 import threading
 
 from .options import Descriptors
+from .output_pipe import OutputPipe
 from .protocol import encode
 
 # Apps may restore SIGPIPE's default action; a dead launcher must not end the process by it.
 QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)
+
+# The exit code of a worker whose launcher has ended, or has given it up, before it was ready.
+LAUNCHER_GONE = 4
+
+# Milliseconds between two looks at the output: while the launcher reads it, and while it does not.
+LOOK, LOOK_AGAIN = 1000, 100
 
 
 class ControlChannel:
@@ -25,9 +32,16 @@ class ControlChannel:
         self._control = socket.socket(fileno=descriptors.control)
         self._outputs = (descriptors.output, descriptors.errors)
         self._log = descriptors.log
+        self._half_sent = b""
 
     def watch(self) -> None:
-        """Begin to wait for the launcher's end, in a thread."""
+        """Begin to wait for the launcher's end, in a thread; until then a launcher that is stopped keeps nobody.
+
+        Should it have ended by now, so does this process: whoever looked for what that has left may have come
+        before the lock of the pid file, and would not know of it.
+        """
+        if self.launcher_gone:
+            os._exit(LAUNCHER_GONE)
         threading.Thread(target=self._outlive_launcher, name="sticky-launcher", daemon=True).start()
 
     def tell(self, message: object) -> None:
@@ -38,18 +52,27 @@ class ControlChannel:
             pass
 
     def tell_now(self, message: object) -> None:
-        """Send the launcher a message, or drop it if the launcher does not read."""
+        """Send the launcher a message, or drop it if the launcher does not read; half of one is completed first."""
+        line = self._half_sent or encode(message)
         try:
-            self._control.send(encode(message), socket.MSG_DONTWAIT | QUIETLY)
+            sent = self._control.send(line, socket.MSG_DONTWAIT | QUIETLY)
         except OSError:
-            pass
+            return
+        self._half_sent = line[sent:]
 
     def _outlive_launcher(self) -> None:
-        try:
-            while self._control.recv(4096):
-                pass
-        except OSError:
-            pass
+        pipes = [OutputPipe(1, self._outputs[0], self._log), OutputPipe(2, self._outputs[1], self._log)]
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        while not poll.poll(LOOK_AGAIN if any(pipe.diverted for pipe in pipes) else LOOK) or not self.launcher_gone:
+            for pipe in pipes:
+                pipe.look(self._control.fileno())
+        for pipe in pipes:
+            pipe.close()
+        self._keep_output()
+
+    def _keep_output(self) -> None:
+        """Write to the log what the launcher, which is gone, has not read, and what programs of the app print."""
         poll = select.poll()
         open_outputs = set(self.redirect_output())
         for descriptor in open_outputs:

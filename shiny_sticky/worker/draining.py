@@ -6,6 +6,9 @@ import asyncio
 
 from .asgi import ASGIApp, Message, Receive, Scope, Send
 
+# Seconds that a websocket's handshake has a place for, in which the app accepts or refuses it.
+HANDSHAKE_SECONDS = 10
+
 
 class WorkerState:
     """What a worker is serving; made once, and known to all that count, ask or change it.
@@ -14,6 +17,8 @@ class WorkerState:
         max_sessions: websockets that may be open at a time; 0 is no limit.
 
     Attributes:
+        handshakes: websockets that the app has neither accepted nor refused; each has a place, or more sessions
+            could come of them than may be.
         sessions: websockets that are open now.
         sessions_served: websockets accepted since the start.
         requests: HTTP requests in progress.
@@ -22,6 +27,7 @@ class WorkerState:
 
     def __init__(self, max_sessions: int = 0) -> None:
         self.max_sessions = max_sessions
+        self.handshakes = 0
         self.sessions = 0
         self.sessions_served = 0
         self.requests = 0
@@ -31,11 +37,11 @@ class WorkerState:
     @property
     def full(self) -> bool:
         """Whether no other session is welcome."""
-        return self.draining or 0 < self.max_sessions <= self.sessions
+        return self.draining or 0 < self.max_sessions <= self.sessions + self.handshakes
 
     def something_ended(self) -> None:
-        """Look whether anything is open still, after a session or request has ended."""
-        if self._idle is not None and not self.sessions and not self.requests:
+        """Look whether anything is open still, after a handshake, session or request has ended."""
+        if self._idle is not None and not self.handshakes and not self.sessions and not self.requests:
             self._idle.set()
 
     async def idle(self) -> None:
@@ -68,15 +74,65 @@ class ConnectionTracker:
                 state.requests -= 1
                 state.something_ended()
         elif scope["type"] == "websocket":
-            state.sessions += 1
-            state.sessions_served += 1
+            place = _Place(state)
             try:
-                await self.app(scope, receive, send)
+                await self.app(scope, receive, place.following(send))
             finally:
-                state.sessions -= 1
-                state.something_ended()
+                place.leave()
         else:
             await self.app(scope, receive, send)
+
+
+class _Place:
+    """The place of a websocket in its worker: its handshake's, and once the app has accepted it, its session's.
+
+    An app that never answers a handshake does not hold a place for ever.
+
+    Args:
+        state: has the counts.
+    """
+
+    def __init__(self, state: WorkerState) -> None:
+        self._state = state
+        self._has_session = False
+        self._timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(
+            HANDSHAKE_SECONDS, self._end_handshake
+        )
+        state.handshakes += 1
+
+    def following(self, send: Send) -> Send:
+        """The `send` of the websocket, by which the app accepts or refuses it."""
+
+        async def send_following(message: Message) -> None:
+            await send(message)
+            if message["type"] == "websocket.accept":
+                self._begin_session()
+            else:
+                self._end_handshake()
+
+        return send_following
+
+    def leave(self) -> None:
+        """The app has done with it."""
+        self._end_handshake()
+        if self._has_session:
+            self._has_session = False
+            self._state.sessions -= 1
+            self._state.something_ended()
+
+    def _begin_session(self) -> None:
+        self._has_session = True
+        self._state.sessions += 1
+        self._state.sessions_served += 1
+        self._end_handshake()
+
+    def _end_handshake(self) -> None:
+        """Nothing more comes of the handshake; that may be known already."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._state.handshakes -= 1
+            self._state.something_ended()
 
 
 def _closing(send: Send) -> Send:

@@ -13,6 +13,9 @@ from typing import Any, cast
 
 from .asgi import ASGIApp
 
+# Characters of a traceback that are shown; it has to fit into a message, in which one may take six bytes.
+LONGEST = 100_000
+
 # Frames of these say nothing of the app's own mistake.
 HERE = str(Path(__file__).parent)
 
@@ -131,7 +134,7 @@ def _takes(app: Any, arguments: int) -> bool:
 
 
 def readable_traceback(error: BaseException) -> str:
-    """The traceback without the frames of this package and of Python's import machinery."""
+    """The traceback without the frames of this package and of Python's import machinery; of a long one the end."""
     shown = traceback.TracebackException.from_exception(error)
     shown.stack = traceback.StackSummary.from_list(
         [
@@ -140,4 +143,4 @@ def readable_traceback(error: BaseException) -> str:
             if not frame.filename.startswith(HERE) and "importlib" not in frame.filename
         ]
     )
-    return "".join(shown.format())
+    return "".join(shown.format())[-LONGEST:]

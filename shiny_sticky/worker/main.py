@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import os
 import sys
+from contextlib import suppress
 
 from . import shutdown_callbacks
 from .asgi import ASGIApp
@@ -102,8 +104,13 @@ def _load(target: str, channel: ControlChannel) -> ASGIApp | None:
 
 
 def _own_descriptors(options: WorkerOptions) -> Descriptors:
-    """The descriptors of this process; programs that the app starts do not inherit them."""
+    """The descriptors of this process; programs that the app starts do not inherit them.
+
+    By the lock on its pid file a later launcher finds this process, and nobody but the kernel can tell whose it is.
+    """
     assert options.descriptors is not None
     for descriptor in options.descriptors.all():
         os.set_inheritable(descriptor, False)
+    with suppress(OSError):  # a file system without locks
+        fcntl.lockf(options.descriptors.pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return options.descriptors

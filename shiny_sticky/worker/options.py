@@ -18,7 +18,8 @@ class CacheOptions:
         folder: where workers keep what they have compressed.
         room: bytes that it may take.
         max_age: seconds that browsers keep Shiny's own files.
-        paths: URL paths of other files, and of folders with a slash at their end.
+        paths: URL paths of other files, and of folders with a slash at their end; a ? behind that: kept once for
+            each query.
     """
 
     folder: str
@@ -50,7 +51,7 @@ class Descriptors:
             launcher has died from writing into a broken pipe.
         errors: the same for standard error.
         log: a file that takes both from then on.
-        pid_file: locked as long as it is open in a process.
+        pid_file: for the process to lock, as long as it lives.
         listen: a worker's bound socket; None for a fork server.
     """
 
@@ -79,6 +80,7 @@ class WorkerOptions:
         drain_timeout: seconds that open sessions get after SIGUSR2.
         max_sessions: websockets that may be open at a time; 0 is no limit.
         cache: what nginx keeps; None for nothing.
+        link: the path by which nginx finds the worker's socket; it leads to that of the process which serves now.
         dependencies: where to tell what is registered with Shiny; None for a fork server.
         descriptors: what it gets along; None in a request to fork, with which they are sent.
     """
@@ -91,6 +93,7 @@ class WorkerOptions:
     drain_timeout: float = 0
     max_sessions: int = 0
     cache: CacheOptions | None = None
+    link: str = ""
     dependencies: DependencyOptions | None = None
     descriptors: Descriptors | None = None
 

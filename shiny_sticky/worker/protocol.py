@@ -119,6 +119,9 @@ class Retire:
     """The launcher wants no more forks: the fork server ends with the last of those that it has."""
 
 
+# Bytes of a line. What is longer is no message.
+LONGEST = 1 << 20
+
 KINDS = {kind.__name__: kind for kind in (Ready, Failed, Beat, Unforkable, Forked, Refused, Ended, Fork, Retire)}
 
 

@@ -23,7 +23,7 @@ async def app(scope, receive, send):
     if scope["type"] == "http":
         await answer(scope, receive, send)
     elif scope["type"] == "websocket":
-        await echo(receive, send)
+        await echo(scope, receive, send)
 
 
 async def answer(scope, receive, send):
@@ -46,6 +46,8 @@ async def answer(scope, receive, send):
 
     status = int(asked.get("status", 200))
     headers = [(b"content-type", b"application/json")]
+    if "header" in asked:
+        headers.append((asked["header"].encode(), asked["value"].encode()))
     if "redirect" in asked:
         status, headers = 302, [*headers, (b"location", asked["redirect"].encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -73,11 +75,13 @@ async def answer(scope, receive, send):
     await send({"type": "http.response.body", "body": json.dumps(seen).encode()})
 
 
-async def echo(receive, send):
+async def echo(scope, receive, send):
     await receive()
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.send", "text": json.dumps(me())})
     while (message := await receive())["type"] == "websocket.receive":
+        if message.get("text") == "headers":
+            message["text"] = str(scope["headers"])
         if message.get("text") == "hang":  # the event loop, not just this session
             time.sleep(3600)
         await send({"type": "websocket.send", "text": message.get("text")})

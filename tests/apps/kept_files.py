@@ -1,13 +1,11 @@
 """Answers with the headers that the path's last part names, and tells what it was asked for.
 
-``/kept/vary=Cookie&vary=Accept-Encoding`` has two Vary lines. Each answer is another: it has a number.
+``/kept/vary=Cookie&vary=Accept-Encoding`` has two Vary lines. Each answer is another: it has a token.
 """
 
-import itertools
 import json
+import secrets
 from urllib.parse import parse_qsl
-
-NUMBERS = itertools.count()
 
 
 async def app(scope, receive, send):
@@ -16,7 +14,7 @@ async def app(scope, receive, send):
     asked = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
     named = parse_qsl(scope["path"].rpartition("/")[2])
     told = {
-        "number": next(NUMBERS),
+        "token": secrets.token_hex(),
         "query": scope["query_string"].decode(),
         "authorization": asked.get("authorization"),
         "padding": "worth compressing " * 50,

@@ -38,7 +38,11 @@ PIECES += [b"\xff", "é".encode(), "\u00a0".encode(), b"\x0b", b"\x85", b"\x7f",
 
 # What a header may hold: everything but the ends of lines and NUL, which nginx answers with 400.
 raw_bytes = st.binary(max_size=40).map(lambda raw: raw.translate(None, b"\0\r\n"))
-cookies = st.lists(st.sampled_from(PIECES) | raw_bytes, max_size=12).map(b"".join)
+short = st.lists(st.sampled_from(PIECES) | raw_bytes, max_size=12).map(b"".join)
+
+# Long lines are read by another pattern than short ones.
+padding = st.sampled_from([b"x", b";", b" ", b"; ", b"sticky=", b"sticky=app1x;"]).map(lambda piece: piece * 1000)
+cookies = short | st.tuples(short, padding.map(lambda pad: pad[:1100]), short).map(b"".join)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,9 @@ def fronts():
     """
     with Site({"app": {"target": ECHO, "workers": len(WORKERS)}}) as site, contextlib.ExitStack() as running:
         (site.run_dir / "tmp").mkdir(parents=True)
+        (site.run_dir / "pool").mkdir()
+        for worker in WORKERS:
+            (site.run_dir / "pool" / f"{worker}.sock").symlink_to(f"../{worker}.sock")
         chosen = load(site.config)
         program = nginx_program.find(NGINX)
 
@@ -118,6 +125,8 @@ def ask(port: int, cookie: bytes, upgrade: bytes = b"") -> tuple[str, str | None
 @example(b"sticky=\xffapp1; sticky=app2")
 @example(b"; \t;; sticky=app3 \t; x")
 @example(b"STICKY=app1; sticky =app2; sticky= app3")
+@example(b"sticky=x; " + b"a" * 1000 + b"; sticky=app2; sticky=app3")
+@example(b"sticky=app2 " + b"a" * 1000 + b" ;\t sticky=app3\t")
 def test_map_and_njs_agree_on_every_cookie(fronts, cookie):
     worker, sets = rule(cookie, WORKERS)
     for front, port in fronts.items():

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from support.real_site import ECHO, Site, until
+from support.waiting import answers
 
 WORKERS = ["app1", "app2", "app3", "app4"]
 
@@ -101,6 +102,7 @@ def test_workers_that_cannot_be_reached_do_not_count(site_of, tmp_path, dead):
     reply = site.ask("/?note=begun&die=1", cookie="sticky=app1")
     assert reply.status == 502
     assert "Retry-After" not in reply.headers, "the page that comes back by itself would do it again"
+    assert b"refresh" not in reply.body
     assert len(notes(tmp_path)) == min(2, 4 - len(dead))
 
 
@@ -156,17 +158,41 @@ def test_without_any_worker_there_is_a_page_that_comes_back_by_itself(site_of):
     site.kill("app1")
     site.kill("app2")
     for cookie in (None, "sticky=app1", "sticky=bogus"):
-        for method in ("GET", "POST"):
-            reply = site.ask(cookie=cookie, method=method)
-            assert reply.status == 503
-            assert int(reply.headers["Retry-After"]) > 0
-            assert reply.headers["Content-Type"] == "text/html"
-            assert b'http-equiv="refresh"' in reply.body
-            assert not reply.set_cookies
+        reply = site.ask(cookie=cookie)
+        assert reply.status == 503
+        assert int(reply.headers["Retry-After"]) > 0
+        assert reply.headers["Content-Type"] == "text/html"
+        assert b'http-equiv="refresh"' in reply.body
+        assert not reply.set_cookies
     with pytest.raises(Exception, match="503"):
         site.websocket()
     site.launcher.send_signal(signal.SIGCONT)
     until(lambda: site.ask().status == 200, "the workers are back")
+
+
+@pytest.mark.parametrize("cookie", [None, "sticky=app1", "sticky=bogus"])
+def test_what_is_no_page_load_is_not_repeated_by_a_page(site_of, tmp_path, cookie):
+    """The page would ask for the same URL with GET, which may be something else altogether."""
+    site = unattended(noting(site_of, tmp_path, workers=2), ["app1", "app2"])
+    for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        reply = site.ask("/?note=begun", cookie=cookie, method=method, body=b"x")
+        assert reply.status == 503
+        assert reply.headers["Content-Type"] == "text/plain"
+        assert "Retry-After" not in reply.headers
+        assert b"refresh" not in reply.body
+        assert b"Nothing was begun" in reply.body
+    assert not (tmp_path / "notes").exists()
+
+
+def test_a_page_load_that_kills_comes_back_by_itself_only_until_it_is_begun(site_of, tmp_path):
+    """A browser is shown the waiting page, as nobody is up; what it asks for then kills two, and it is told so."""
+    site = unattended(noting(site_of, tmp_path, workers=3), ["app1", "app2", "app3"])
+    assert b'http-equiv="refresh"' in site.ask("/?note=begun&die=1").body
+    site.launcher.send_signal(signal.SIGCONT)
+    until(lambda: all(answers(site.run_dir / f"{worker}.sock") for worker in site.workers()), "all are back")
+    reply = site.ask("/?note=begun&die=1")
+    assert (reply.status, len(notes(tmp_path))) == (502, 2)
+    assert b"refresh" not in reply.body
 
 
 def test_a_worker_that_hangs_up_on_a_post_is_no_reason_to_try_again(site_of):

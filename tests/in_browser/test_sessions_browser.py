@@ -27,7 +27,7 @@ def site(browser, request):
         "app": {"target": str(ROOT / "app" / "app.py"), "workers": len(WORKERS), "path": request.param},
         "echo": {"target": ECHO, "workers": 1, "path": "/echo/"},
     }
-    with Site(apps) as shared:
+    with Site(apps, frame_ancestors="any") as shared:
         yield shared.start()
 
 

@@ -118,7 +118,10 @@ def test_what_a_deploy_cannot_change_is_said(site_of, key, value):
     site.settings[key] = value
     site.config.write_text(json.dumps(site.settings))
     site.launcher.send_signal(signal.SIGHUP)
-    until(lambda: site.said(f"{key} has changed: that takes a restart of the launcher"), "the launcher says so")
+    until(
+        lambda: site.said(f"{key} has changed: that takes a stop and a new start of the launcher"),
+        "the launcher says so",
+    )
     site.settings = before
     assert site.ask().status == 200
 

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import os
 import pty
-import shutil
 import signal
 import stat
 import subprocess
@@ -15,8 +14,9 @@ import psutil
 import pytest
 
 from shiny_sticky.processes import Backoff
-from support.copies import copy_packages, copy_project
+from support.copies import copy_project
 from support.load import PageLoads
+from support.other_user import open_site
 from support.real_site import APPS, ECHO, PATIENCE, ROOT, Site, running, until
 
 TWO = {"app": {"target": ECHO, "workers": 2}}
@@ -311,7 +311,7 @@ def test_a_launcher_whose_output_is_closed_goes_on(site_of):
 def test_run_dir_is_closed_to_others(site_of):
     site = site_of(TWO).start()
     assert stat.S_IMODE(site.run_dir.stat().st_mode) == 0o700
-    for file in site.run_dir.glob("*.*.sock"):
+    for file in [*site.run_dir.glob("*.*.sock"), *site.run_dir.glob("*.log")]:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -328,16 +328,6 @@ def test_root_runs_nginx_and_workers_as_the_configured_user(site_of):
     assert site.ask(method="POST", body=b"x" * 3_000_000).json["size"] == 3_000_000
     assert site.stop() == 0
     site.check_nothing_left()
-
-
-def open_site(site_of, **settings) -> Site:
-    """A site in which every user finds all that workers need."""
-    app = {"target": "app.py", "workers": 2, "python": "/usr/bin/python3", "env": {"PYTHONPATH": "packages"}}
-    site = site_of({"app": app}, **settings)
-    shutil.copy(ECHO, site.folder / "app.py")
-    copy_packages(site.folder / "packages", "uvicorn")
-    site.folder.chmod(0o755)
-    return site
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run workers as somebody else")

@@ -6,6 +6,8 @@ That real processes do what these do is for the other files in this folder.
 import asyncio
 import contextlib
 import itertools
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.settings.model import AppSettings, RecycleSettings
 from shiny_sticky.supervision.incarnation import Incarnation
+from shiny_sticky.supervision.pool import Pool
 from shiny_sticky.supervision.slot import RecycleTurn, Slot
 from support import virtual_clock
 
@@ -71,10 +74,13 @@ class Scene:
         self.failing = False
         self.said: list[tuple[float, str]] = []
         self.options: dict = {}
+        self.folder = tempfile.TemporaryDirectory(prefix="st-")
         output = SimpleNamespace(event=self.say, problem=self.say, relay=lambda name, line: self.say(line))
         run_dir = SimpleNamespace(link=lambda name: None)
         self.deploying = asyncio.Lock()
-        self.slot = Slot("app1", self, run_dir, output, turn or RecycleTurn(), self.deploying)
+        self.slot = Slot(
+            "app1", self, run_dir, Pool(Path(self.folder.name)), output, turn or RecycleTurn(), self.deploying
+        )
 
     def say(self, text: str) -> None:
         self.said.append((now(), text))

@@ -133,6 +133,12 @@ def test_a_connection_that_is_reset_while_something_is_sent_is_no_exception(site
     assert not site.said("Exception|Error|Traceback"), "\n".join(site.lines)
 
 
+def problems(site: Site) -> list[str]:
+    """What nginx has logged, but for notices: some versions greet at the start."""
+    lines = (site.run_dir / "nginx-error.log").read_text().splitlines()
+    return [line for line in lines if "[notice]" not in line]
+
+
 def test_sessions_that_are_open_at_the_stop_end_with_1012_and_without_an_error_in_nginx(site_of):
     site = site_of({"app": {"target": DEMO, "workers": 2}}, stop={"drain_timeout": 1}).start()
     sessions = [ShinySession(site.port, outputs=("worker", "pid")) for _ in range(10)]
@@ -144,4 +150,4 @@ def test_sessions_that_are_open_at_the_stop_end_with_1012_and_without_an_error_i
     for session in sessions:
         until(lambda session=session: session.close_code, "the websocket is closed")
     assert [session.close_code for session in sessions] == [1012] * 10
-    assert (site.run_dir / "nginx-error.log").read_text() == ""
+    assert problems(site) == []

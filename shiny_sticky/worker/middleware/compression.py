@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from .. import nginx_cache
+
 try:
     import brotli  # type: ignore[import-untyped]
 except ImportError:  # in an interpreter of the app's own, which needs neither
@@ -94,6 +96,10 @@ class CompressedFiles:
         self._begun: set[str] = set()
         self._full = False
         self._one_at_a_time = threading.Lock()
+
+    def has_room(self, size: int) -> bool:
+        """Whether the disk that the folder is on takes a file of `size` bytes, of nginx's, say."""
+        return nginx_cache.has_room(self._folder, size)
 
     def find(self, name: str) -> bytes | None:
         """A file's content; None as long as it is not there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from .. import dependencies, nginx_cache, shiny_apps
@@ -10,6 +11,7 @@ from ..dependencies import DependencyNotes
 from ..draining import ConnectionTracker, WorkerState
 from ..loading import is_dependency, is_shiny
 from ..options import WorkerOptions
+from .accel import AccelMiddleware
 from .assets import AssetMiddleware
 from .dependencies import DependencyMiddleware
 from .root_path import RootPathMiddleware
@@ -36,8 +38,10 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
         app = RootPathMiddleware(app, options.path.rstrip("/"))
     if notes is not None:  # outside of both: what the app itself has not found is looked for by whole path
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
+    app = AccelMiddleware(app)  # outside of the app, whose headers it takes, and inside of what sets one itself
     if options.cache is not None:  # outside of all that finds files, to mark and compress what any of them answers
-        app = AssetMiddleware(app, state, options.cache, lib, of_loaded)
+        current = functools.partial(nginx_cache.is_current, options.link, options.name)
+        app = AssetMiddleware(app, current, options.cache, lib, of_loaded)
     return ConnectionTracker(app, state)  # outside of all that answers, to count that as well
 
 
