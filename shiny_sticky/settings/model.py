@@ -6,24 +6,23 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings
 from shiny_sticky.settings.names import TAG_DIGITS, worker_names
+from shiny_sticky.settings.section import Section
 from shiny_sticky.settings.values import (
     AbsolutePath,
     AppName,
-    CachedPath,
     FrameSource,
     HeaderName,
     ListenAddress,
@@ -46,94 +45,7 @@ SOCKET_PATH_BYTES = 107
 SHINY_LIB = "lib/"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class LogSettings(_Model):
-    """nginx's access log and error log, in run_dir, if the launcher runs nginx."""
-
-    max_size: Annotated[Size, Field(ge=1), SizeSchema] | None = Field("100MB", validate_default=True)
-    """Size at which a log is rotated; null leaves that to others (logrotate)."""
-
-    keep: Annotated[int, Strictly, Field(ge=0, le=1000)] = 3
-    """Rotated ones that are kept of each: nginx-access.log.1 is the youngest."""
-
-
-class NginxSettings(_Model):
-    """The web server in front."""
-
-    conf: AbsolutePath = Field(Path("conf/sticky.conf"), validate_default=True)
-    """Where the generated configuration is written."""
-
-    managed: Annotated[bool, Strictly] = True
-    """Start, watch and stop nginx. false: the configuration is written, nginx is yours (same as --no-nginx)."""
-
-    binary: str = "nginx"
-    """The nginx program: a name to be found in PATH or /usr/sbin, or an absolute path."""
-
-    socket_group: str | None = None
-    """A group that may enter run_dir and connect to the workers, for an nginx that runs as somebody else
-    (on Debian www-data). null: nobody but the user of the workers."""
-
-    log: LogSettings = Field({}, validate_default=True)
-    """nginx's access log and error log, in run_dir, if the launcher runs nginx."""
-
-
-class CookieSettings(_Model):
-    """The cookie that names a browser's worker."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)] = "sticky"
-    """The first app's cookie; a further app's is <name>_<app>."""
-
-    max_age: Annotated[int, Strictly, Field(ge=1)] | None = None
-    """Seconds that browsers keep it; null is a session cookie, gone when the browser is closed."""
-
-    same_site: Literal["lax", "strict", "none"] = "lax"
-    """Whether other sites' pages send it along (none is for iframes, and needs https)."""
-
-    secure: Literal["auto"] | Annotated[bool, Strictly] = "auto"
-    """auto: Secure where the request came by https, also by X-Forwarded-Proto from a trusted proxy."""
-
-    domain: Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")] | None = None
-    """The domain it is sent to; null is the very host that set it."""
-
-    @model_validator(mode="after")
-    def _attributes_fit(self) -> CookieSettings:
-        if self.same_site == "none" and self.secure is False:
-            raise ValueError("same_site: none needs secure: auto or true; browsers refuse such a cookie")
-        if self.name.startswith(("__Secure-", "__Host-")) and self.secure is not True:
-            raise ValueError(f"the name {self.name} needs secure: true; browsers refuse such a cookie")
-        if self.name.startswith("__Host-") and self.domain:
-            raise ValueError(f"the name {self.name} allows no domain; browsers refuse such a cookie")
-        return self
-
-
-class CacheSettings(_Model):
-    """Static files that nginx keeps, as compressed as each browser takes them; ``cache: false`` turns it off."""
-
-    model_config = ConfigDict(json_schema_extra={"type": ["object", "boolean"]})
-
-    enabled: Annotated[bool, Strictly] = True
-    """Keep Shiny's own files (lib/...) and `paths` in nginx. `cache: false` says the same as enabled: false."""
-
-    paths: list[CachedPath] = Field(default_factory=list)
-    """Files of an app's own that are kept too, as browsers ask for them: /img/ (all below it) or /logo.png.
-    What is asked for with a query is kept only where a ? ends the path, then once for each: /tiles/?"""
-
-    max_size: Annotated[Size, Field(ge=1 << 20), SizeSchema] = Field("256MB", validate_default=True)
-    """Largest size of all that is kept on disk; what has not been asked for longest goes first."""
-
-    max_age: Annotated[int, Strictly, Field(ge=0)] = 604800
-    """Seconds that browsers keep Shiny's own files without asking again (their names have a version)."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _may_be_on_or_off(cls, value: Any) -> Any:
-        return {"enabled": value} if isinstance(value, bool) else value
-
-
-class DeploySettings(_Model):
+class DeploySettings(Section):
     """Replacing workers by new ones, without dropping a session."""
 
     surge: Annotated[int, Strictly, Field(ge=1, le=256)] = 1
@@ -143,14 +55,14 @@ class DeploySettings(_Model):
     """Seconds that the sessions of a replaced worker may go on; then they are closed (1012: restarting)."""
 
 
-class StopSettings(_Model):
+class StopSettings(Section):
     """Stopping everything."""
 
     drain_timeout: Annotated[float, Field(ge=0)] = 10
     """Seconds that open sessions and requests get when the launcher is stopped; a second signal ends them."""
 
 
-class RecycleSettings(_Model):
+class RecycleSettings(Section):
     """When a worker is replaced for its age or size; its sessions go on, as in a deploy."""
 
     max_memory: Annotated[Size, Field(ge=1), SizeSchema] | None = None
@@ -163,7 +75,7 @@ class RecycleSettings(_Model):
     """Sessions that it has served in all; null is no limit."""
 
 
-class AppSettings(_Model):
+class AppSettings(Section):
     """One app and its workers."""
 
     target: str = Field("app/app.py", validate_default=True)
@@ -232,7 +144,7 @@ class AppSettings(_Model):
         return target
 
 
-class Settings(_Model):
+class Settings(Section):
     """All settings, with every path absolute."""
 
     listen: Annotated[
