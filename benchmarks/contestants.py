@@ -201,7 +201,12 @@ class Ours(OfNginx):
     @contextlib.contextmanager
     def front(self, own: Path) -> Iterator[Program]:
         """Start it; its files are where the sockets are."""
-        (self.sockets[0].parent / "tmp").mkdir(exist_ok=True)
+        folder = self.sockets[0].parent
+        (folder / "tmp").mkdir(exist_ok=True)
+        (folder / "pool").mkdir(exist_ok=True)
+        for file in self.sockets:  # by these new clients come
+            with contextlib.suppress(FileExistsError):
+                (folder / "pool" / file.name).symlink_to(f"../{file.name}")
         with super().front(own) as program:
             yield program
 

@@ -107,6 +107,7 @@ def _app(settings: Settings, name: str, app: AppSettings) -> dict[str, Any]:
         "max_upload": nginx_size(app.max_upload),
         # A server takes well under 1 KB of the zone; the rest is nginx's own bookkeeping.
         "zone": f"{64 + 2 * app.workers}k",
+        "keepalive": max(16, 4 * app.workers),
     }
 
 

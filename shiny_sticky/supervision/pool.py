@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-# Seconds without a sign of life from a worker, after which new visitors go to others. One comes every second.
+# Seconds without a sign of life from a worker, after which new visitors go to others. One comes every second. What
+# connections nginx has kept from earlier visitors, for a second as well, are gone by then: it needs the link.
 SILENT_SECONDS = 3.0
 
 
