@@ -4,6 +4,7 @@ import ast
 import asyncio
 import hashlib
 import html
+import itertools
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import websocket
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shiny_sticky.front.configuration import IDENTITY_HEADERS
+from shiny_sticky.front.identity import IDENTITY_HEADERS
 from shiny_sticky.worker.middleware.session_tags import SessionTagMiddleware, session_id
 from support.real_site import APPS, ECHO, ROOT, Site
 from support.shiny_session import ShinySession, Tally
@@ -214,7 +215,7 @@ def test_a_session_url_arrives_byte_for_byte_but_for_its_tag(echo):
 
 def test_a_session_url_is_forwarded_as_any_other(echo):
     name = echo.incarnation("app3")
-    claims = dict.fromkeys(IDENTITY_HEADERS, '{"user": "boss"}')
+    claims = dict.fromkeys(itertools.chain(*IDENTITY_HEADERS.values()), '{"user": "boss"}')
     claims |= {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Other": "passes"}
     session, page = (
         echo.ask(path, cookie="sticky=app3", headers=claims).json for path in (f"/session/{name}-x/", "/")
