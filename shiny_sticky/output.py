@@ -77,8 +77,9 @@ class Output:
         for name in names:
             self._colour_of(name)
 
-    def _open(self, stream: TextIO) -> Console:
-        file = cast(TextIO, _Stream(stream)) if self._backlog else stream
+    def _open(self, stream: TextIO | None) -> Console:
+        """A console; on nothing if the program was started with its stream closed."""
+        file = cast(TextIO, _Stream(stream)) if self._backlog and stream is not None else stream
         return _Console(file=file, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     def flush(self) -> None:

@@ -104,6 +104,20 @@ def test_sigterm_ends_a_launcher_whose_output_nobody_reads(unread):
     site.check_nothing_left()
 
 
+def test_a_launcher_that_was_given_no_output_serves(site_of):
+    site = site_of()
+    site.launcher = subprocess.Popen(
+        ["sh", "-c", 'exec "$0" "$@" >&- 2>&-', *LAUNCHER, str(site.config)],
+        cwd=site.folder,
+        env=site.env,
+        stdout=subprocess.PIPE,
+    )
+    until(lambda: (site.run_dir / "control.sock").exists() and site.nginx_pid(), "nginx is up")
+    assert site.ask(cookie="sticky=app1").worker == "app1"
+    assert site.stop() == 0
+    site.check_nothing_left()
+
+
 # --- the launcher is stopped
 
 
