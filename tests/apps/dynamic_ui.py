@@ -14,7 +14,7 @@ TEXT = os.environ.get("OWN_TEXT", "old")
 
 
 def own_dependency(version: str) -> HTMLDependency:
-    folder = Path(tempfile.mkdtemp(prefix="own-", dir=os.environ.get("OWN_FOLDER", os.environ["SITE"])))
+    folder = Path(tempfile.mkdtemp(prefix="own-", dir=os.environ.get("OWN_FOLDER") or os.environ["SITE"]))
     (folder / "own.js").write_text(f"window.own = '{TEXT} {os.getpid() if version == '2.0' else ''}';\n" * 50)
     return HTMLDependency("own", version, source={"subdir": str(folder)}, script={"src": "own.js"})
 

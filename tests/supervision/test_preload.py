@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from shiny_sticky.supervision.pid_files import PidFile
 from support.echo_site import COUNTED, ECHO_CODE, echo_site, imports, write_app
 from support.real_site import APPS, Site, running, until
 
@@ -488,7 +489,7 @@ def test_without_its_launcher_a_parent_stays_for_its_workers_only(site_of):
 
 
 def test_the_pid_file_of_a_parent_is_locked_while_that_lives_and_no_longer(site_of):
-    """Its forks do not hold it: a new launcher removes it."""
+    """Its forks do not hold it: a new launcher removes it. The kernel says whose the lock is."""
     site = echo_site(site_of)
     (parent,) = site.parents()
     (file,) = site.run_dir.glob("app-*.pid")
@@ -497,12 +498,13 @@ def test_the_pid_file_of_a_parent_is_locked_while_that_lives_and_no_longer(site_
     for each in open_sessions:
         each.recv()
     site.kill_launcher()
-    with file.open() as stream, pytest.raises(BlockingIOError):
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with file.open("r+") as stream, pytest.raises(BlockingIOError):
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert PidFile(file).holder.pid == parent
     os.kill(parent, signal.SIGKILL)
     until(lambda: not running(parent), "the parent is dead")
-    with file.open() as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with file.open("r+") as stream:
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     site.start()
     assert not file.exists()
     for each in open_sessions:
