@@ -4,13 +4,14 @@ import ast
 import functools
 import re
 import shlex
+import shutil
 import subprocess
 
 import pytest
 import yaml
 
 from shiny_sticky.front import nginx_program
-from support.real_site import NGINX, ROOT, Site, until
+from support.real_site import ECHO, NGINX, ROOT, Site, until
 from support.settings_keys import all_keys
 
 README = (ROOT / "README.md").read_text()
@@ -40,13 +41,17 @@ def test_every_command_of_the_readme_runs():
                     )
                     assert f"make {target} " in listed.stdout
                     assert command in BY_CI
-                case ["python", "launcher.py", "config.yaml"]:
+                case ["python3", "launcher.py", "config.yaml"]:
                     site.start()
                     assert site.ask().status == 200
-                case ["python", "launcher.py", "--no-nginx", "config.yaml"]:
+                case ["python3", "launcher.py", "--no-nginx", "config.yaml"]:
                     assert site.stop() == 0
                     site.start("--no-nginx")
-                case ["python", "launcher.py", *arguments]:
+                case ["python3", "launcher.py", "app.py", *options]:
+                    serves_without_settings(options)
+                case ["python3", "launcher.py", "init", *arguments]:
+                    writes_settings(arguments)
+                case ["python3", "launcher.py", *arguments]:
                     ran = site.command(*arguments)
                     assert ran.returncode == 0, ran.stderr
                 case ["nginx", "-p", "$PWD", "-c", conf]:
@@ -58,6 +63,27 @@ def test_every_command_of_the_readme_runs():
                     pytest.fail(f"no test runs {shlex.join(command)}")
             done.append(command)
         assert len(done) >= 7
+
+
+def without_settings() -> Site:
+    """A folder with an app in it, as a reader has it."""
+    site = Site({"app": {"target": "app.py", "workers": 8}})
+    site.config.unlink()
+    shutil.copy(ECHO, site.folder / "app.py")
+    return site
+
+
+def serves_without_settings(options: list[str]) -> None:
+    with without_settings() as site:
+        options[options.index("-p") + 1] = "PORT"
+        site.start("app.py", *options, config=False)
+        assert site.ask(cookie="sticky=app8").worker == "app8"
+
+
+def writes_settings(arguments: list[str]) -> None:
+    with without_settings() as site:
+        assert site.command("init", *arguments).returncode == 0
+        assert site.command("--check", "config.yaml").returncode == 0
 
 
 def test_the_table_of_settings_is_complete_and_true():
