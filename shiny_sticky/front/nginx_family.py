@@ -54,7 +54,7 @@ def title_of(pid: int) -> str:
 
 
 def _is_nginx(title: str) -> bool:
-    return title.startswith("nginx: ")
+    return "nginx: " in title  # behind what started it, if that is a loader of another system's libraries
 
 
 def _session_of(pid: int) -> int:
