@@ -21,11 +21,12 @@ from shiny_sticky.output import Output
 from shiny_sticky.settings import interpreter, template
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.source import (
+    APP_FILE,
     SETTINGS_FILE,
     AppOptions,
     Source,
     app_source,
-    default_source,
+    default_target,
     file_source,
     run_dir_of,
 )
@@ -172,8 +173,7 @@ def status(as_json: bool, config: Path | None) -> None:
 @settings_file
 def browse(number: int, app: str | None, config: Path | None) -> None:
     """Open tabs of an app in the browser."""
-    source = file_source(config) if config else default_source(Path.cwd())
-    tabs.open_tabs(source.load(), app, number)
+    tabs.open_tabs(_source(str(config) if config else None, {}).load(), app, number)
 
 
 @commands.command()
@@ -184,7 +184,7 @@ def init(target: str | None, **options: Any) -> None:
         raise StickyError(f"There is a {SETTINGS_FILE} already; it is left as it is.")
     if target is not None and is_settings_file(target):
         raise click.UsageError(f"Name the app; the settings file is written to {SETTINGS_FILE}.")
-    chosen = AppOptions(target or "app.py", **options)
+    chosen = AppOptions(target or str(APP_FILE), **options)
     app_source(chosen, Path.cwd()).load()
     SETTINGS_FILE.write_text(template.text(chosen.values()), encoding="utf-8")
     click.echo(f"{SETTINGS_FILE} is written. Serve it: {program.name()} {SETTINGS_FILE}")
@@ -207,21 +207,15 @@ def show_help(ctx: click.Context, command: str | None) -> None:
 
 def _source(target: str | None, options: dict[str, Any]) -> Source:
     """Where the settings are that were asked for."""
-    given = {name: value for name, value in options.items() if value is not None}
-    if target is None and not given:
-        source = default_source(Path.cwd())
-        if source.name == str(SETTINGS_FILE):
-            return source
-        target = source.name
-    if target is not None and is_settings_file(target):
-        if given:
-            names = ", ".join(f"--{name}" for name in given)
-            raise click.UsageError(
-                f"{names}: say that in {target}; options are for an app without a settings file."
-            )
-        return file_source(Path(target))
-    options = {**options, "python": options["python"] or interpreter.active()}
-    return app_source(AppOptions(target or "app.py", **options), Path.cwd())
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    target = target or (str(APP_FILE) if given else default_target(Path.cwd()))
+    if not is_settings_file(target):
+        python = options.get("python") or interpreter.active()
+        return app_source(AppOptions(target, **{**options, "python": python}), Path.cwd())
+    if given:
+        names = ", ".join(given)
+        raise click.UsageError(f"{names}: say that in {target}; options are for an app without a settings file.")
+    return file_source(Path(target))
 
 
 @contextlib.contextmanager

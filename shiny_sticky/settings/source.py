@@ -108,8 +108,8 @@ def app_source(options: AppOptions, folder: Path) -> Source:
     )
 
 
-def default_source(folder: Path) -> Source:
-    """What is meant when nothing is named.
+def default_target(folder: Path) -> str:
+    """What is served when nothing is named: the settings file or the app of the usual name.
 
     Args:
         folder: the current one.
@@ -117,10 +117,9 @@ def default_source(folder: Path) -> Source:
     Raises:
         StickyError: there is nothing of the kind.
     """
-    if SETTINGS_FILE.exists():
-        return file_source(SETTINGS_FILE)
-    if APP_FILE.exists():
-        return app_source(AppOptions(str(APP_FILE)), folder)
+    for file in (SETTINGS_FILE, APP_FILE):
+        if file.exists():
+            return str(file)
     raise StickyError(
         f"There is neither {SETTINGS_FILE} nor {APP_FILE} in {folder}. Name an app (path/to/app.py, module:app) or "
         "a settings file (.yaml)."

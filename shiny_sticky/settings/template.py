@@ -11,8 +11,8 @@ import yaml
 from shiny_sticky.settings.mistakes import model_at
 
 HEAD = """\
-# Every setting stands here. Lines that begin with "# key:" have the default: take "# " away, there and before the
-# key that it is below, to change it. Paths are relative to this file.
+# Every setting stands here, what has its default as a comment. To change one, take away the "# " before it, and
+# before the keys that it is below. Paths are relative to this file.
 """
 WIDTH = 110
 
@@ -27,28 +27,36 @@ def text(given: Mapping[str, Any]) -> str:
 
 
 def _lines(place: tuple[str, ...], given: Mapping[str, Any] | None) -> Iterator[str]:
-    """The lines of what may stand at a place; given is None where all of it is left at its defaults."""
+    """The lines of what may stand at a place; given is None within what is a comment as a whole."""
     model = model_at(place)
     assert model is not None
     indent = "  " * len(place)
     for key, field in model.model_fields.items():
-        below = (*place, key)
         its = None if given is None else given.get(key)
-        yield from ([""] if not place else [])
+        if not place:
+            yield ""
         for line in textwrap.wrap(field.description or "", WIDTH - len(indent)):
             yield f"{indent}# {line}"
-        off = "# " if its is None else ""
-        if model_at(below):
-            yield f"{off}{indent}{key}:"
-            yield from _lines(below, its)
-        elif model_at((*below, "<name>")):
-            yield f"{off}{indent}{key}:"
-            for name, each in (its or {}).items():
-                yield f"{indent}  {name}:"
-                yield from _lines((*below, name), each)
-        else:
-            value = field.get_default(call_default_factory=True) if its is None else its
-            yield f"{off}{indent}{key}: {_value(value)}"
+        mark = f"{indent}# " if its is None and given is not None else indent
+        for line in _setting((*place, key), field.get_default(call_default_factory=True), its):
+            yield mark + line[len(indent) :]
+
+
+def _setting(place: tuple[str, ...], default: Any, given: Any) -> list[str]:
+    """The lines of a key: with its value, or with what is below it."""
+    below = list(_lines_below(place, given))
+    value = "" if below else " " + _value(default if given is None else given)
+    return [f"{'  ' * (len(place) - 1)}{place[-1]}:{value}", *below]
+
+
+def _lines_below(place: tuple[str, ...], given: Mapping[str, Any] | None) -> Iterator[str]:
+    """The lines below a key; none if a value stands there."""
+    if model_at(place):
+        yield from _lines(place, given)
+    elif model_at((*place, "<name>")):
+        for name, its in (given or {}).items():
+            yield f"{'  ' * len(place)}{name}:"
+            yield from _lines((*place, name), its)
 
 
 def _value(value: Any) -> str:

@@ -87,10 +87,14 @@ class AssetMiddleware:
         kept = not private and (self._named_by_query(path) if query else bool(folder) or self._named(path))
         if not kept and not folder:
             return send
-        cache_control = None
-        if folder and not UNVERSIONED.fullmatch(folder):
-            cache_control = b"private" + self._immutable if private else b"public" + self._immutable
+        cache_control = self._cache_control(folder, private)
         return AssetResponder(send, self._coding(scope), self._store, cache_control, kept, self._is_current).send
+
+    def _cache_control(self, folder: str, private: bool) -> bytes | None:
+        """What browsers are told of a dependency's file; None if its folder has no version, and for other files."""
+        if not folder or UNVERSIONED.fullmatch(folder):
+            return None
+        return (b"private" if private else b"public") + self._immutable
 
     def _dependency(self, path: str) -> str:
         """The folder's name if a path leads to one of Shiny's HTML dependencies; else empty."""
