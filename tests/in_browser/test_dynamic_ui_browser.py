@@ -15,7 +15,7 @@ def browser():
         yield shared
 
 
-@pytest.fixture(params=["cookies", "no cookies"])
+@pytest.fixture(params=["no cookies", pytest.param("cookies", marks=pytest.mark.slow)])
 def visitor(browser, request, tmp_path):
     """Somebody, whose pages must find all that they ask for."""
     visitor = Visitor(browser if request.param == "cookies" else without_cookies(browser, tmp_path / "profile"))

@@ -28,7 +28,7 @@ def since(site: Site) -> float:
     return site.status()["launcher"]["since"]
 
 
-@pytest.mark.parametrize("preload", [True, False])
+@pytest.mark.parametrize("preload", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_restart_keeps_sessions_page_loads_nginx_and_the_launchers_pid(site_of, preload):
     site = echo_site(site_of, app={"preload": preload})
     old = {name: site.pid(name) for name in site.workers()}
@@ -111,6 +111,7 @@ def test_a_restart_that_would_fail_is_refused_and_nothing_changes(site_of, harm)
     assert site.ask().status == 200
 
 
+@pytest.mark.slow
 def test_a_new_launcher_that_fails_all_the_same_leaves_the_service_and_the_command_says_so(site_of):
     site = site_of({"app": {"target": ECHO, "workers": 2}})
     program = [sys.executable, str(copy_project(site.folder / "project"))]

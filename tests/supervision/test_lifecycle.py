@@ -318,6 +318,8 @@ def test_run_dir_is_closed_to_others(site_of):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run workers as somebody else")
 def test_root_runs_nginx_and_workers_as_the_configured_user(site_of):
     site = open_site(site_of, user="nobody")
+    site.settings["apps"]["app"]["uploads"] = ["/"]
+    site.write()
     site.start(program=[sys.executable, str(copy_project(site.folder / "project"))])
     reply = site.ask()
     assert reply.json["uid"] != 0
