@@ -6,6 +6,7 @@ import contextlib
 import grp
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ GZIP_LEVEL = 1
 UNAVAILABLE_PAGE = "unavailable.html"
 
 
-def render(settings: Settings, nginx: Nginx, notice: str, *, snippet: bool = False) -> str:
+def render(
+    settings: Settings, nginx: Nginx, notice: str, *, snippet: bool = False, not_shiny: Collection[str] = ()
+) -> str:
     """Write the nginx configuration.
 
     Args:
@@ -35,6 +38,7 @@ def render(settings: Settings, nginx: Nginx, notice: str, *, snippet: bool = Fal
         nginx: the program that it is for.
         notice: the first line, which says where it comes from.
         snippet: only what belongs into an existing ``http {}``.
+        not_shiny: apps that are known not to be Shiny's: what is below their lib/ is their own.
 
     Raises:
         StickyError: a setting needs what this nginx lacks.
@@ -58,7 +62,7 @@ def render(settings: Settings, nginx: Nginx, notice: str, *, snippet: bool = Fal
         frame_ancestors=_frame_ancestors(settings),
         gzip_level=GZIP_LEVEL,
         cache=_cache(settings),
-        apps=[_app(settings, name, app) for name, app in settings.apps.items()],
+        apps=[_app(settings, name, app, name not in not_shiny) for name, app in settings.apps.items()],
     )
     return re.sub(r"\n{3,}", "\n\n", text).lstrip("\n").rstrip() + "\n"
 
@@ -91,7 +95,7 @@ def _cache(settings: Settings) -> dict[str, Any] | None:
     return {"max_size": nginx_size(settings.cache.max_size), "accepted": ACCEPTED}
 
 
-def _app(settings: Settings, name: str, app: AppSettings) -> dict[str, Any]:
+def _app(settings: Settings, name: str, app: AppSettings, may_be_shiny: bool) -> dict[str, Any]:
     """What the template needs to know of an app."""
     return {
         "name": name,
@@ -102,7 +106,7 @@ def _app(settings: Settings, name: str, app: AppSettings) -> dict[str, Any]:
         "names_list": worker_names(name, app.workers),
         "cookie": settings.cookie_name(name),
         "uploads": patterns.paths(app.uploads),
-        "cached": _cached(settings, name),
+        "cached": _cached(settings, name, may_be_shiny),
         "attributes": cookie.attributes(settings, app.path),
         "max_upload": nginx_size(app.max_upload),
         # A server takes well under 1 KB of the zone; the rest is nginx's own bookkeeping.
@@ -111,16 +115,16 @@ def _app(settings: Settings, name: str, app: AppSettings) -> dict[str, Any]:
     }
 
 
-def _cached(settings: Settings, name: str) -> str:
+def _cached(settings: Settings, name: str, may_be_shiny: bool) -> str:
     """A regular expression that matches the URLs of an app's files that may be kept; empty if none may.
 
-    Nobody knows yet whether the app is Shiny's. One that is not may have a lib/ of its own, so only what looks like
-    the folder of an HTML dependency (bootstrap-5.3.8) is taken for one.
+    Whether an app is Shiny's is known once it is imported. A Shiny app may have other files below lib/, so only
+    what looks like the folder of an HTML dependency (bootstrap-5.3.8) is taken for one.
     """
     if not settings.cache.enabled:
         return ""
     named = dict.fromkeys(path.removesuffix("?") for path in settings.cached_paths(name))
-    return patterns.paths(list(named), f"{settings.apps[name].path}{SHINY_LIB}")
+    return patterns.paths(list(named), f"{settings.apps[name].path}{SHINY_LIB}" if may_be_shiny else "")
 
 
 def nginx_size(size: int) -> str:

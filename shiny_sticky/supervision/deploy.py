@@ -16,7 +16,7 @@ from shiny_sticky.errors import StickyError
 from shiny_sticky.front.nginx_process import check_ports
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.supervision.release import Release
-from shiny_sticky.supervision.site import Site
+from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.slot import Slot
 
 # Settings that running processes were started with, and that nothing but new ones can take up.
@@ -49,7 +49,7 @@ class Deploy:
         site: what runs.
         load: reads the settings file anew.
         configure: renders nginx's configuration and has nginx test it; writes it if the second argument is true.
-            Returns whether it differs from the file.
+            The third are the apps that are not Shiny's. Returns whether it differs from the file.
         keep_filled: takes each slot that the deploy has added.
     """
 
@@ -57,7 +57,7 @@ class Deploy:
         self,
         site: Site,
         load: Callable[[], Settings],
-        configure: Callable[[Settings, bool], bool],
+        configure: Configure,
         keep_filled: Callable[[Slot], None],
     ) -> None:
         self._site = site
@@ -97,7 +97,7 @@ class Deploy:
             check_ports(settings.listen, ours=site.front.members())
         if settings.cache.enabled:
             await asyncio.to_thread(check_room, site.run_dir.path)
-        await asyncio.to_thread(self._configure, settings, False)
+        await asyncio.to_thread(self._configure, settings, False, ())
         return settings
 
     async def _replace(self, wanted: dict[str, Release], settings: Settings) -> None:
@@ -134,7 +134,7 @@ class Deploy:
     async def _publish(self, settings: Settings) -> None:
         """Let nginx know what has changed for it."""
         site = self._site
-        if not await asyncio.to_thread(self._configure, settings, True):
+        if not await asyncio.to_thread(self._configure, settings, True, site.not_shiny()):
             return
         if site.front is not None:
             await site.front.reload()

@@ -42,6 +42,7 @@ class Incarnation(ManagedProcess):
         worker: the slot, ``app2``.
         sessions: open websockets at the last heartbeat.
         sessions_served: websockets accepted since the start.
+        serves_shiny: whether its app is Shiny's, by what it says.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Incarnation(ManagedProcess):
         self.worker = names.worker_of(name)
         self.sessions = 0
         self.sessions_served = 0
+        self.serves_shiny = True
         self._drain_timeout = drain_timeout
         self._run_dir = run_dir
         self._output = output
@@ -81,8 +83,9 @@ class Incarnation(ManagedProcess):
     def on_message(self, message: object) -> None:
         """Take the outcome of the start, then a heartbeat about every second."""
         match message:
-            case Ready() if not self.outcome.done():
+            case Ready(shiny) if not self.outcome.done():
                 self._ready_at = time.monotonic()
+                self.serves_shiny = shiny
                 self.outcome.set_result("")
             case Failed(text, traceback) if not self.outcome.done():
                 self.outcome.set_exception(StartFailed(text, traceback))

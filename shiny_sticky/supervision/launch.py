@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from shiny_sticky import processes
@@ -56,8 +57,8 @@ async def serve(source: Source, *, managed: bool) -> None:
         _check_places(again, owner, source)
         return again
 
-    def configure(settings: Settings, write: bool) -> bool:
-        text = configuration.render(settings, program, source.notice)
+    def configure(settings: Settings, write: bool, not_shiny: Collection[str]) -> bool:
+        text = configuration.render(settings, program, source.notice, not_shiny=not_shiny)
         if write:
             return configuration.install(settings, text, program)
         configuration.check(settings, text, program)
@@ -66,7 +67,7 @@ async def serve(source: Source, *, managed: bool) -> None:
     try:
         if managed:
             check_ports(chosen.listen, ours=front.members())
-        configure(chosen, True)
+        configure(chosen, True, ())
         site = Site(chosen, source.folder, run_dir, front if managed else None, output)
         supervisor = Supervisor(site, load=load, configure=configure)
         with control.listen(run_dir.path) as listener:

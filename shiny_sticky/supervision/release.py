@@ -42,6 +42,7 @@ class Release:
     def __init__(self, app_name: str, settings: Settings, folder: Path, run_dir: RunDir, output: Output) -> None:
         self.app_name = app_name
         self.app: AppSettings = settings.apps[app_name]
+        self.is_shiny = True  # until one of its processes says that it is not
         self._drain_timeout = settings.deploy.drain_timeout
         self._cache = cache_options(settings, app_name, run_dir)
         # macOS has fork, but its frameworks do not survive it.
@@ -110,6 +111,7 @@ class Release:
             await self._prepare()
             incarnation = await self._begin(worker)
             await incarnation.wait_ready(self.app.start_timeout)
+            self.is_shiny = incarnation.serves_shiny
         except BaseException as failure:
             if incarnation is not None:
                 incarnation.kill()

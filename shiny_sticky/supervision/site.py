@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from shiny_sticky.front.nginx_process import Front
@@ -14,6 +15,10 @@ from shiny_sticky.supervision.pool import Pool
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.supervision.slot import RecycleTurn, Slot
+
+# Renders nginx's configuration for settings and has nginx test it; writes it if the second argument is true. The
+# third are the apps that are not Shiny's. Gives whether it differs from the file.
+Configure = Callable[[Settings, bool, Collection[str]], bool]
 
 
 class Site:
@@ -77,6 +82,10 @@ class Site:
         turn = self._recycle_turns.setdefault(release.app_name, RecycleTurn())
         pool = self._pools.setdefault(release.app_name, Pool(self.run_dir.pool))
         return Slot(name, release, self.run_dir, pool, self.output, turn, self.deploying)
+
+    def not_shiny(self) -> set[str]:
+        """The apps that are not Shiny's, as far as their processes have said so."""
+        return {slot.release.app_name for slot in self.slots.values() if not slot.release.is_shiny}
 
     def drop_unused_releases(self) -> None:
         """Let go of the releases that no worker comes from any more."""

@@ -18,7 +18,7 @@ from shiny_sticky.supervision import handover
 from shiny_sticky.supervision.deploy import Deploy
 from shiny_sticky.supervision.leftovers import OrphanProcess, find_orphans
 from shiny_sticky.supervision.nginx_keeper import restart_on_exit, rotate_logs, start_or_adopt
-from shiny_sticky.supervision.site import Site
+from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.slot import Slot
 from shiny_sticky.supervision.stopping import Stoppable, stop_all
 from shiny_sticky.supervision.summary import print_summary
@@ -31,14 +31,14 @@ class Supervisor:
         site: what is to run.
         load: reads the settings file anew.
         configure: renders nginx's configuration and has nginx test it; writes it if the second argument is true.
-            Returns whether it differs from the file.
+            The third are the apps that are not Shiny's. Returns whether it differs from the file.
     """
 
     def __init__(
         self,
         site: Site,
         load: Callable[[], Settings],
-        configure: Callable[[Settings, bool], bool],
+        configure: Configure,
     ) -> None:
         self.site = site
         self._output = site.output
@@ -212,6 +212,8 @@ class Supervisor:
         """Start everything, and keep it."""
         site = self.site
         await self._start_workers()
+        if not_shiny := site.not_shiny():
+            await asyncio.to_thread(self._configure, site.settings, True, not_shiny)
         site.run_dir.remove_links(except_for=site.slots)
         site.clear_cache()
         if site.front is not None:

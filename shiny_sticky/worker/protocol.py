@@ -22,7 +22,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker answers; a fork server has imported its app, and can fork."""
+    """A worker answers; a fork server has imported its app, and can fork.
+
+    Attributes:
+        shiny: of a worker: whether its app is Shiny's.
+    """
+
+    shiny: bool = True
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Server(uvicorn.Server):
         state: what is open.
         channel: the launcher is told on it.
         drain_timeout: seconds that sessions get from then on, before they are closed (1012, service restart).
-        page: the path of a page to render before anything else; empty for none.
+        page: the path of a Shiny app's page, to render before anything else; empty for other apps.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, self._start_draining)
             if self._page:
                 await render_page(cast("ASGIApp", self.config.app), self._page)
-            self._channel.tell(Ready())
+            self._channel.tell(Ready(shiny=bool(self._page)))
             self._beats = asyncio.create_task(self._beat())
 
     async def _beat(self) -> None:

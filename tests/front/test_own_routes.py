@@ -26,7 +26,7 @@ def test_a_route_without_a_slash_is_reached(site, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/lib/", "/lib/books", "/lib/books/", "/lib/e-books/1", "/lib/a-1", "/other/lib/x"]
+    "path", ["/lib/", "/lib/books", "/lib/books/", "/lib/e-books/1", "/lib/a-1", "/lib/a-1/x", "/other/lib/x"]
 )
 def test_what_is_below_lib_is_the_apps_as_it_is(site, path):
     """Nothing asks nginx's cache first, which would take conditions away, and hold a stream back."""
