@@ -1,4 +1,4 @@
-"""The README is true: its commands run, its tables are complete, its examples are valid."""
+"""The documents are true: their commands run, tables are complete, examples are valid, links lead somewhere."""
 
 import ast
 import functools
@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,11 +15,15 @@ from shiny_sticky.front import nginx_program
 from support.real_site import ECHO, NGINX, ROOT, Site, until
 from support.settings_keys import all_keys
 
-README = (ROOT / "README.md").read_text()
+FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+README, *_ = TEXTS = [file.read_text() for file in FILES]
+SETTINGS = (ROOT / "docs" / "settings.md").read_text()
+MESSAGES = (ROOT / "docs" / "troubleshooting.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    found = (re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL) for text in TEXTS)
+    return [block for blocks in found for block in blocks]
 
 
 COMMANDS = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()]
@@ -27,7 +32,7 @@ COMMANDS = [shlex.split(line, comments=True) for block in blocks("sh") for line 
 BY_CI = [["make", target] for target in ("run", "test", "check", "test-all", "test-nginx")]
 
 
-def test_every_command_of_the_readme_runs():
+def test_every_command_of_the_documents_runs():
     """In a site whose settings are the shipped ones, but for the port and folders."""
     site = Site({"app": {"target": str(ROOT / "app" / "app.py"), "workers": 2}}, run_dir="run")
     with site:
@@ -87,7 +92,7 @@ def writes_settings(arguments: list[str]) -> None:
 
 
 def test_the_table_of_settings_is_complete_and_true():
-    rows = dict(re.findall(r"^\| `([a-z_.<>]+)` \| `([^`]*)` \|", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([a-z_.<>]+)` \| `([^`]*)` \|", SETTINGS, re.MULTILINE))
     defaults = dict(all_keys())
     assert list(rows) == list(defaults)
     for key, field in defaults.items():
@@ -110,9 +115,8 @@ def test_the_examples_are_valid_settings(site_of, example):
 
 
 def messages() -> list[str]:
-    """The messages that the README explains."""
-    begin = README.index("## What the messages mean")
-    table = README[begin : README.index("\n\n", README.index("|---|", begin))]
+    """The messages that are explained."""
+    table = MESSAGES[: MESSAGES.index("\n\n", MESSAGES.index("|---|"))]
     cells = re.findall(r"^\| (.*?) \| ", table, re.MULTILINE)
     return [message for cell in cells for message in re.findall("`([^`]*)`", cell)]
 
@@ -143,3 +147,27 @@ def test_the_figures_shown_are_those_that_were_measured():
     assert measured[0] in table
     assert table in README
     assert (ROOT / "benchmarks" / "results" / "overview.png").is_file()
+
+
+def test_the_readme_fits_on_two_screens():
+    assert len(README.splitlines()) <= 150
+
+
+def anchors(file: Path) -> set[str]:
+    """What a link may name in a document: its headings, as GitHub spells them."""
+    headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_link_leads_somewhere(file):
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", file.read_text()):
+        path, _, anchor = link.partition("#")
+        target = file.parent / path if path else file
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_named_in_the_readme():
+    for file in FILES[1:]:
+        assert f"]({file.relative_to(ROOT)})" in README
