@@ -35,7 +35,8 @@ def members(run_dir: Path, master: int) -> list[Handle]:
         master: the number that the master has, or had: it is not given to another process as long as there are
             processes of its session. After a restart of the machine it may be another nginx's. 0 if nobody knows.
     """
-    session = master if is_master(master, run_dir) or not _is_nginx(title_of(master)) else 0
+    known = is_master(master, run_dir) or not _is_nginx(title_of(master))
+    session = master if known and master else None
     found = []
     for pid in psutil.pids():
         if _is_nginx(title_of(pid)):
@@ -58,6 +59,7 @@ def _is_nginx(title: str) -> bool:
 
 
 def _session_of(pid: int) -> int:
+    """A process's session; 0, as the kernel has it, if that began outside of this container; -1 if it has ended."""
     with contextlib.suppress(OSError):
         return os.getsid(pid)
     return -1

@@ -8,6 +8,7 @@ import subprocess
 import psutil
 import pytest
 
+from shiny_sticky.front import nginx_family
 from support.echo_site import echo_site, write_app
 from support.real_site import NGINX, Site, running, until
 from support.waiting import answers, free_port
@@ -52,6 +53,14 @@ def test_orphans_that_do_not_answer_give_the_port_back_too(site_of):
     assert site.ask().status == 200
     assert site.stop() == 0
     site.check_nothing_left()
+
+
+def test_in_a_container_whose_session_began_outside_other_nginx_are_left_alone(site_of, monkeypatch):
+    """For the kernel, all that was started there is of session 0; and 0 is no master's number."""
+    site = echo_site(site_of, workers=1)
+    monkeypatch.setattr(os, "getsid", lambda _: 0)
+    assert nginx_family.members(site.folder / "elsewhere", 0) == []
+    assert site.nginx_pid() in {member.pid for member in nginx_family.members(site.run_dir, 0)}
 
 
 def test_another_nginx_that_has_the_number_by_now_is_left_alone(site_of):
