@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import signal
 import socket
 import time
@@ -245,9 +246,19 @@ def _why_not(address: str, error: OSError, holders: list[int]) -> str:
     names = []
     for pid in holders:
         with contextlib.suppress(psutil.Error):
-            names.append(f"{psutil.Process(pid).name()} (pid {pid})")
+            holder = psutil.Process(pid)
+            names.append(f"{holder.name()} (pid {pid}){_whose(holder)}")
     by = ", ".join(names) or "a process of another user (sudo ss -ltnp shows it)"
     return f"{address} is in use by {by}. Stop that, or set listen to another port."
+
+
+def _whose(holder: psutil.Process) -> str:
+    """Which shiny-sticky an nginx belongs to, if it does: in its title, the master has what it was started with."""
+    for process in (holder, holder.parent()):
+        found = process and re.search(r"-p (\S+) -e \1/nginx-error\.log", " ".join(process.cmdline()))
+        if found:
+            return f", of the shiny-sticky that runs in {found[1]}"
+    return ""
 
 
 def _listeners(port: int) -> list[int]:

@@ -10,7 +10,8 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from shiny_sticky.settings.model import Settings
+from shiny_sticky.settings.model import AppSettings, Settings
+from shiny_sticky.settings.names import APP_PATTERN
 
 # By the type of pydantic's error; of all others its own text is shown.
 EXPECTED = {
@@ -22,6 +23,9 @@ EXPECTED = {
     "int_type": "expected a whole number",
     "string_type": "expected text (in quotes, where it looks like something else)",
 }
+
+# What is said in place of a regular expression.
+PATTERNS = {f"^{APP_PATTERN}$": "an app's name: a small letter, then small letters, digits and _"}
 
 # Keys of earlier versions, by their last two parts.
 RENAMED: dict[tuple[str, ...], str] = {("recycle", "max_sessions"): "sessions_served"}
@@ -147,7 +151,8 @@ def _texts(mistake: Any, place: tuple[str, ...]) -> list[str]:
         case "value_error":
             return str(mistake["ctx"]["error"]).splitlines()
         case "string_pattern_mismatch":
-            text = f"expected text of the form {mistake['ctx']['pattern']}"
+            pattern = mistake["ctx"]["pattern"]
+            text = f"expected {PATTERNS.get(pattern, f'text of the form {pattern}')}"
         case kind:
             text = EXPECTED.get(kind) or str(mistake["msg"]).replace("Input should be", "expected")
     got = mistake["input"]
@@ -157,6 +162,8 @@ def _texts(mistake: Any, place: tuple[str, ...]) -> list[str]:
 def _unknown_key(place: tuple[str, ...]) -> str:
     model = model_at(place[:-1])
     keys = list(model.model_fields) if model else []
+    if len(place) == 1 and place[0] in AppSettings.model_fields:
+        return f"this key belongs to an app; below apps, for one: apps: {{app: {{{place[0]}: ...}}}}"
     if place[-2:] in RENAMED:
         guess = f'; it is called "{RENAMED[place[-2:]]}" now;'
     elif close := difflib.get_close_matches(place[-1], keys, n=1):

@@ -150,9 +150,9 @@ class Settings(Section):
     listen: Annotated[
         list[ListenAddress],
         BeforeValidator(as_list),
-        Field(min_length=1, json_schema_extra={"type": ["string", "array"]}),
+        Field(min_length=1, json_schema_extra={"type": ["string", "integer", "array"]}),
     ] = Field(["127.0.0.1:8080"])
-    """Address that browsers come to: host:port, or a list of them."""
+    """Address that browsers come to: host:port, or a list of them; a port alone is one of 127.0.0.1."""
 
     run_dir: AbsolutePath = Field(Path("run"), validate_default=True)
     """Sockets, pid files and logs; closed to other users."""

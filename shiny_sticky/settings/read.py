@@ -9,9 +9,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from shiny_sticky import program
 from shiny_sticky.errors import SettingsError
 from shiny_sticky.settings.mistakes import Lines, validation_mistakes, yaml_mistake
-from shiny_sticky.settings.model import Settings
+from shiny_sticky.settings.model import AppSettings, Settings
+
+# The app that is served where a file names none.
+DEFAULT_TARGET = AppSettings.model_fields["target"].default
 
 
 def load(file: Path) -> Settings:
@@ -30,17 +34,27 @@ def load(file: Path) -> Settings:
     try:
         settings = Settings.model_validate(values, context={"folder": file.parent})
     except ValidationError as error:
-        mistakes += validation_mistakes(error, lines)
+        mistakes += _unnamed_app(validation_mistakes(error, lines), values)
     if settings is None or mistakes:
         raise SettingsError([f"{file}:{line}: {text}" for line, text in mistakes])
     return settings
+
+
+def _unnamed_app(mistakes: list[tuple[int, str]], values: dict[str, Any]) -> list[tuple[int, str]]:
+    """The mistakes, told otherwise where a file names no app, and there is none of the usual name."""
+    if "apps" in values:
+        return mistakes
+    text = f"no app is named, and there is no {DEFAULT_TARGET}. Name yours: apps: {{app: {{target: app.py}}}}"
+    return [(1, text) if mistake.startswith("apps") else (line, mistake) for line, mistake in mistakes]
 
 
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        reason = (error.strerror or "") if isinstance(error, OSError) else "it is not UTF-8 text"
+        if isinstance(error, FileNotFoundError):
+            reason += f". Write one: {program.name()} init app.py; or serve an app without: {program.name()} app.py"
         raise SettingsError([f"{file}: cannot be read: {reason}"]) from None
 
 

@@ -13,6 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, Wit
 
 from shiny_sticky.settings.names import APP_PATTERN
 
+# What is smaller was meant to have a unit: nothing here is measured in bytes.
+SMALLEST_SIZE = 1 << 10
+
 SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -23,6 +26,12 @@ def absolute(path: Path, info: ValidationInfo) -> Path:
     if bad := set(str(path)) & set("\"'$;{}\\\n"):
         raise ValueError(f"the path {path} has characters that nginx's configuration cannot hold: {bad}")
     return path
+
+
+def _bare_port(value: Any) -> Any:
+    """Take a port alone for one of this machine's own: 8080, "8080", ":8080" are 127.0.0.1:8080."""
+    port = str(value).removeprefix(":")
+    return f"127.0.0.1:{port}" if isinstance(value, int | str) and re.fullmatch("[0-9]{1,5}", port) else value
 
 
 def _listen_address(value: str) -> str:
@@ -88,7 +97,10 @@ def _size(value: Any) -> int:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)(?:I?B)?", str(value).upper())
     if not match or not isinstance(value, int | str):
         raise ValueError(f"expected a size, such as 100MB or 1GB, got {value!r}")
-    return int(float(match[1]) * SIZE_UNITS[match[2]])
+    size = int(float(match[1]) * SIZE_UNITS[match[2]])
+    if 0 < size < SMALLEST_SIZE:
+        raise ValueError(f"{value} is {size} bytes; did you mean {match[1]}MB?")
+    return size
 
 
 def as_list(value: Any) -> Any:
@@ -112,7 +124,12 @@ def cookies_that_browsers_refuse(name: str, paths: list[str]) -> Iterator[str]:
 
 
 AbsolutePath = Annotated[Path, AfterValidator(absolute)]
-ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+ListenAddress = Annotated[
+    str,
+    BeforeValidator(_bare_port),
+    AfterValidator(_listen_address),
+    WithJsonSchema({"type": ["string", "integer"]}),
+]
 CachedPath = Annotated[str, AfterValidator(_cached_path)]
 UploadPath = Annotated[str, AfterValidator(_upload_path)]
 Network = Annotated[str, AfterValidator(_network)]

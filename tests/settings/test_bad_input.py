@@ -44,7 +44,7 @@ MISTAKES = [
     ("apps:\n  app:\n    python: /no/python", ":3: apps.app.python: /no/python is no program"),
     ("apps:\n  app:\n    target: gone.py", ":3: apps.app.target: there is no file /"),
     ("apps:\n  app:\n    target: what is this", ":3: apps.app.target: 'what is this' is neither a Python file"),
-    ("apps:\n  App-1:\n    workers: 1", ":2: apps.App-1: expected text of the form ^[a-z]"),
+    ("apps:\n  App-1:\n    workers: 1", ":2: apps.App-1: expected an app's name: a small letter"),
     ("apps: {}", ":1: apps: "),
     ("apps:", ":1: apps: expected keys with values below it, got None"),
     ("apps:\n  app: {path: /a/}\n  b: {path: /a}", ":3: apps.b.path: /a/ is also the path of app"),
@@ -66,7 +66,9 @@ MISTAKES = [
     ("frame_ancestors: ['https://a.b; x']", ":1: frame_ancestors"),
     ("cookie: {name: 'a;b'}", ":1: cookie.name: expected text of the form"),
     ("cookie: {domain: 'a;b'}", ":1: cookie.domain: expected text of the form"),
-    ("listen: 8080", ":1: listen: expected text"),
+    ("listen: 80800", ":1: listen: port 80800 is not between 1 and 65535"),
+    ("target: mine.py", ":1: target: this key belongs to an app; below apps, for one: apps: {app: {target: ...}}"),
+    ("apps:\n  app:\n    max_upload: 10", ":3: apps.app.max_upload: 10 is 10 bytes; did you mean 10MB?"),
     ("listen: example:8080", ":1: listen: expected host:port"),
     ("listen: 127.0.0.1:70000", ":1: listen: port 70000 is not between 1 and 65535"),
     ("listen:\n- 127.0.0.1:80\n- 1.2.3:80", ":3: listen.1: 1.2.3 is no IP address"),
@@ -111,7 +113,23 @@ def test_all_mistakes_are_shown_at_once(site_of):
 def test_a_settings_file_that_is_not_there_is_named(site_of):
     failed = site_of().command("nowhere.yaml")
     assert failed.returncode == 2
-    assert "nowhere.yaml: cannot be read: No such file or directory" in failed.stderr
+    assert "nowhere.yaml: cannot be read: No such file or directory. Write one: python3 " in failed.stderr
+
+
+def test_a_settings_file_that_names_no_app_says_how(site_of):
+    site = site_of()
+    for text in ("", "listen: 127.0.0.1:8080\n"):
+        site.config.write_text(text)
+        failed = site.command(str(site.config))
+        assert failed.returncode == 2
+        assert f"{site.config}:1: no app is named, and there is no app/app.py. Name yours: apps: " in failed.stderr
+
+
+@pytest.mark.parametrize("written", ["8092", "'8092'", "':8092'", "[8092]"])
+def test_a_port_alone_is_one_of_this_machine(tmp_path, written):
+    file = tmp_path / "config.yaml"
+    file.write_text(f"listen: {written}\napps: {{app: {{target: 'a:b'}}}}\n")
+    assert load(file).listen == ["127.0.0.1:8092"]
 
 
 # --- apps
@@ -162,6 +180,12 @@ def test_a_port_in_use_is_named_with_who_uses_it(site_of):
     assert f"127.0.0.1:{site.port} is in use by " in failed.stderr
     assert f"(pid {os.getpid()})" in failed.stderr
     assert site.processes() == []
+
+
+def test_a_port_that_another_site_has_is_named_with_its_run_dir(site_of):
+    site = site_of({"app": {"target": ECHO, "workers": 1}}).start()
+    failed = site_of(listen=site.settings["listen"]).command("config.yaml")
+    assert f", of the shiny-sticky that runs in {site.run_dir}" in failed.stderr
 
 
 def test_an_address_of_another_machine_is_no_place_to_listen(site_of):
@@ -281,8 +305,8 @@ def test_a_slip_in_any_key_is_told_which_was_meant(tmp_path, key):
         ("100m", 100 << 20),
         ("1.5GB", 3 << 29),
         ("2k", 2048),
-        ("7B", 7),
-        ("7", 7),
+        ("2048B", 2048),
+        ("2048", 2048),
     ],
 )
 def test_sizes_are_read_as_nginx_reads_them(written, size):
