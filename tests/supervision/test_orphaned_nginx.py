@@ -17,6 +17,7 @@ from support.waiting import answers, free_port
 def orphans(site: Site) -> list[int]:
     """Kill launcher and master; gives the pids of nginx's workers, which nobody is left to end."""
     site.remember_processes()
+    until(lambda: site.ask().status == 200, "nginx has workers, which come a moment after its ports")
     workers = [child.pid for child in psutil.Process(site.nginx_pid()).children()]
     site.kill_launcher()
     os.kill(site.nginx_pid(), signal.SIGKILL)
