@@ -53,7 +53,7 @@ soak:  ## ten minutes of faults under live sessions, with a report (ARGS='-s 60'
 
 fuzz:  ## requests made up at random, for as long as asked (SECONDS=600; SEED=7 makes the same again)
 	@scripts/setup --tests
-	@FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_SEED=$(SEED) $(PY) -m pytest -q -s -n 0 tests/front/test_fuzz.py
+	@FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_SEED=$(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom)) $(PY) -m pytest -q -s -n 0 tests/front/test_fuzz.py
 
 bench:  ## measure it against nginx, HAProxy, Caddy and uvicorn, in minutes (ARGS='-s 1,2 -r 5')
 	@scripts/setup --bench

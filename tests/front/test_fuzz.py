@@ -10,9 +10,9 @@ import pytest
 from support.fuzzing import APP, KEPT, Fuzzer
 from support.real_site import Site, until
 
-# How long, in seconds, and the seed: `make fuzz` sets both.
+# How long, in seconds, and the seed: the same requests each time in CI, others each time by `make fuzz`.
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "20"))
-SEED = int(os.environ.get("FUZZ_SEED") or int.from_bytes(os.urandom(4), "big"))
+SEED = int(os.environ.get("FUZZ_SEED", "1"))
 
 # Bytes by which an nginx process may grow from the middle of the run to its end.
 GROWTH = 8 << 20
