@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from shiny_sticky.settings.source import SETTINGS_ENDINGS
+SETTINGS_ENDINGS = (".yaml", ".yml")
 
 # Options of the program itself; all others that stand first are those of `run`.
 OWN_OPTIONS = ("--help", "-h", "--version")

@@ -20,8 +20,6 @@ from shiny_sticky.settings.read import load
 SETTINGS_FILE = Path("config.yaml")
 APP_FILE = Path("app.py")
 
-SETTINGS_ENDINGS = (".yaml", ".yml")
-
 
 @dataclass(frozen=True)
 class Source:

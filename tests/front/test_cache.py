@@ -14,20 +14,13 @@ import time
 import zlib
 from pathlib import Path
 
-import brotli
 import pytest
-import zstandard
 
 from shiny_sticky.worker.middleware.compression import CompressedFiles
+from support.decoding import DECODERS
 from support.real_site import APPS, ECHO, ROOT, Reply, Site, until
 
 BROWSER = "gzip, deflate, br, zstd"
-DECODERS = {
-    None: bytes,
-    "gzip": gzip.decompress,
-    "br": brotli.decompress,
-    "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
-}
 # What clients send, and the encoding that they get.
 CLIENTS = {
     BROWSER: "br",

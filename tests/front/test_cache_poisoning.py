@@ -6,20 +6,11 @@ import json
 import random
 import re
 import socket
-import zlib
 
-import brotli
 import pytest
-import zstandard
 
+from support.decoding import DECODERS
 from support.real_site import APPS, ROOT, Site, until
-
-DECODERS = {
-    None: bytes,
-    "gzip": lambda data: zlib.decompress(data, 31),
-    "br": brotli.decompress,
-    "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
-}
 
 # Pieces of Accept-Encoding headers; \xe9 is a letter to Unicode, and none to ASCII.
 PIECES = ["br", "zstd", "gzip", "GZIP", ",", ", ", ";q=0", "; q=0.0", ";q=0.5", "x", "-", "_", "\xe9", "\xb5", "*"]
