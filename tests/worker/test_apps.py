@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from support.echo_site import echo_site
 from support.interpreter import interpreter
 from support.real_site import APPS, ECHO, Site
 
@@ -79,6 +80,12 @@ def test_an_app_finds_the_modules_and_files_beside_it(site_of):
     )
     site.start()
     assert site.ask().worker == "app1"
+
+
+def test_an_app_that_does_without_shiny_is_spared_its_import(site_of):
+    code = "import sys\nearlier = me\ndef me():\n    return {**earlier(), 'imported': 'shiny' in sys.modules}\n"
+    site = echo_site(site_of, code, workers=1)
+    assert site.ask().json["imported"] is False
 
 
 @pytest.mark.parametrize("name", ["worker.py", "my app.py", "uvicorn.py"])
