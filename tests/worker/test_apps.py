@@ -35,8 +35,17 @@ def assets(site: Site, path: str = "/") -> list[str]:
     return re.findall(r'(?:src|href)="(lib/[^"]+)"', html)
 
 
-@pytest.mark.parametrize("kind", ["core", "express"])
-@pytest.mark.parametrize("path", ["/", "/foo/", "/foo/bar/"])
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("core", "/"),
+        ("express", "/foo/bar/"),
+        pytest.param("core", "/foo/", marks=pytest.mark.slow),
+        pytest.param("core", "/foo/bar/", marks=pytest.mark.slow),
+        pytest.param("express", "/", marks=pytest.mark.slow),
+        pytest.param("express", "/foo/", marks=pytest.mark.slow),
+    ],
+)
 def test_shiny_apps_are_served_in_full_at_any_path(site_of, kind, path):
     target = str(APPS / f"{kind}_app.py")
     site = site_of({"app": {"target": target, "workers": 2, "path": path}}).start()
@@ -47,7 +56,7 @@ def test_shiny_apps_are_served_in_full_at_any_path(site_of, kind, path):
         assert site.ask(path + url).status == 200, url
 
 
-@pytest.mark.parametrize("path", ["/", "/foo/"])
+@pytest.mark.parametrize("path", [pytest.param("/", marks=pytest.mark.slow), "/foo/"])
 def test_every_worker_has_the_files_of_a_page_that_another_made(site_of, path):
     """Also of a UI that is a function: Shiny knows its files only where it was called."""
     site = site_of({"app": {"target": str(APPS / "function_ui.py"), "workers": 3, "path": path}}).start()
@@ -88,7 +97,14 @@ def test_an_app_that_does_without_shiny_is_spared_its_import(site_of):
     assert site.ask().json["imported"] is False
 
 
-@pytest.mark.parametrize("name", ["worker.py", "my app.py", "uvicorn.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "uvicorn.py",
+        pytest.param("worker.py", marks=pytest.mark.slow),
+        pytest.param("my app.py", marks=pytest.mark.slow),
+    ],
+)
 def test_any_file_name_will_do(site_of, name):
     site = site_of({"app": {"target": name, "workers": 1}})
     (site.folder / name).write_text(Path(ECHO).read_text())

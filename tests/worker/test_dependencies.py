@@ -42,7 +42,10 @@ WAYS = {
 }
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(
+    scope="module",
+    params=["cached", "below", *(pytest.param(way, marks=pytest.mark.slow) for way in ("uncached", "spawned"))],
+)
 def site(request):
     """Three workers that have drawn nothing but their page."""
     settings = WAYS[request.param]
