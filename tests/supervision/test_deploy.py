@@ -239,8 +239,8 @@ def test_stopping_gives_open_sessions_their_time(site_of):
     idle = site.pid("app2")
     site.launcher.send_signal(signal.SIGTERM)
     until(lambda: site.said("open sessions and requests get 5 s"), "the launcher says so")
-    until(lambda: not running(idle), "app2 has left")
     assert sessions.live()
+    until(lambda: not running(idle), "app2 has left")
     assert site.launcher.wait(PATIENCE) == 0
     with pytest.raises((websocket.WebSocketException, OSError, AssertionError)):
         sessions.live()

@@ -97,7 +97,7 @@ def test_a_second_signal_ends_it_at_once(site_of):
     site.launcher.send_signal(signal.SIGINT)
     until(lambda: site.said("SIGINT: stopping"), "the first signal is taken up")
     site.launcher.send_signal(signal.SIGINT)
-    assert site.launcher.wait(30) == 0, "it does not wait for the request, which would have got an hour"
+    assert site.launcher.wait(PATIENCE) == 0, "it does not wait for the request, which would have got an hour"
     client.join()
     site.check_nothing_left()
 
