@@ -97,11 +97,14 @@ def _served(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @commands.command()
 @_served
+@click.option("--reload", is_flag=True, help="Deploy whenever a file of the app changes; open pages follow.")
 @click.option("--no-nginx", is_flag=True, help="Write nginx's configuration, but do not start it.")
 @click.option("--check", is_flag=True, help="Like the command check, but import no app.")
 @click.option("--snippet", is_flag=True, help="Print what belongs into the http {} of an nginx of your own.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file.")
-def run(target: str | None, no_nginx: bool, check: bool, snippet: bool, schema: bool, **options: Any) -> None:
+def run(
+    target: str | None, reload: bool, no_nginx: bool, check: bool, snippet: bool, schema: bool, **options: Any
+) -> None:
     """Serve an app, or what a settings file says. The command may be left out."""
     if schema:
         click.echo(json.dumps(Settings.model_json_schema(), indent=2))
@@ -115,7 +118,7 @@ def run(target: str | None, no_nginx: bool, check: bool, snippet: bool, schema: 
         _check(source, imports=False)
     else:
         with _naming(source):
-            asyncio.run(launch.serve(source, managed=not no_nginx))
+            asyncio.run(launch.serve(source, managed=not no_nginx, reload=reload))
 
 
 @commands.command()

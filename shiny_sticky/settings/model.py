@@ -143,6 +143,15 @@ class AppSettings(Section):
             )
         return target
 
+    def working_folder(self, folder: Path) -> Path:
+        """The folder that the app runs in: a file's own, as on other Shiny hosts; else the settings file's.
+
+        Args:
+            folder: the settings file's.
+        """
+        file = Path(self.target.partition(":")[0])
+        return file.parent if file.suffix == ".py" else folder
+
 
 class Settings(Section):
     """All settings, with every path absolute."""

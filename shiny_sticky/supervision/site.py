@@ -30,6 +30,7 @@ class Site:
         run_dir: prepared and locked.
         front: nginx; None if it is not the launcher's to run.
         output: where to say what happens.
+        pages_follow: whether open pages are to come back with each deploy's new code (--reload).
 
     Attributes:
         settings: those of the last deploy that went well.
@@ -41,7 +42,13 @@ class Site:
     """
 
     def __init__(
-        self, settings: Settings, folder: Path, run_dir: RunDir, front: Front | None, output: Output
+        self,
+        settings: Settings,
+        folder: Path,
+        run_dir: RunDir,
+        front: Front | None,
+        output: Output,
+        pages_follow: bool = False,
     ) -> None:
         self.settings = settings
         self.run_dir = run_dir
@@ -53,6 +60,7 @@ class Site:
         self.deploying = asyncio.Lock()
         self.started_at = time.time()
         self._folder = folder
+        self._pages_follow = pages_follow
         self._pools: dict[str, Pool] = {}  # by app, as are these
         self._recycle_turns: dict[str, RecycleTurn] = {}
 
@@ -72,7 +80,7 @@ class Site:
         """
         wanted: dict[str, Release] = {}
         for app_name, app in settings.apps.items():
-            release = Release(app_name, settings, self._folder, self.run_dir, self.output)
+            release = Release(app_name, settings, self._folder, self.run_dir, self.output, self._pages_follow)
             self.releases.append(release)
             wanted |= dict.fromkeys(worker_names(app_name, app.workers), release)
         return wanted

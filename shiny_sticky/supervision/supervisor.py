@@ -7,7 +7,7 @@ import functools
 import signal
 import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, NoReturn
 
 from shiny_sticky import processes
@@ -52,11 +52,11 @@ class Supervisor:
         self._keepers: asyncio.TaskGroup | None = None  # while everything serves
         self._operations: set[asyncio.Task[str]] = set()
 
-    async def run(self, control_server: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def run(self, services: Collection[Callable[[], Coroutine[Any, Any, None]]]) -> None:
         """Serve until a signal says to stop; does not return if another launcher takes over.
 
         Args:
-            control_server: run once everything serves, until the end.
+            services: each run once everything serves, until the end.
 
         Raises:
             StickyError: the workers or nginx do not come up; nothing that was started is left running.
@@ -64,7 +64,7 @@ class Supervisor:
         self._take_signals()
         self._orphans = find_orphans(self.site.run_dir, self._output)
         taken_over = bool(self._orphans)
-        serving = asyncio.create_task(self._serve(control_server))
+        serving = asyncio.create_task(self._serve(services))
         ends = [asyncio.create_task(event.wait()) for event in (self._stop, self._leave)]
         await asyncio.wait({serving, *ends}, return_when=asyncio.FIRST_COMPLETED)
         for task in ends if serving.done() else (serving, *ends):
@@ -208,7 +208,7 @@ class Supervisor:
 
     # --- serving
 
-    async def _serve(self, control_server: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _serve(self, services: Collection[Callable[[], Coroutine[Any, Any, None]]]) -> None:
         """Start everything, and keep it."""
         site = self.site
         await self._start_workers()
@@ -227,7 +227,8 @@ class Supervisor:
                 if site.front is not None:
                     self._keep(functools.partial(restart_on_exit, site.front, self._output))
                     self._keep(functools.partial(rotate_logs, site.front, site.settings, self._output))
-                self._keep(control_server)
+                for service in services:
+                    self._keep(service)
                 print_summary(site)
         finally:
             self._keepers = None
