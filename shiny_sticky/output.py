@@ -95,6 +95,10 @@ class Output:
         """Say what has gone wrong."""
         self.event(text, style="bold red")
 
+    def warning(self, text: str) -> None:
+        """Say what may go wrong."""
+        self.event(text, style="bold yellow")
+
     def relay(self, name: str, line: str, is_error: bool = False) -> None:
         """Print a line of a process's own output, with its name in front.
 

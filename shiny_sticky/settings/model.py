@@ -59,7 +59,8 @@ class StopSettings(Section):
     """Stopping everything."""
 
     drain_timeout: Annotated[float, Field(ge=0)] = 10
-    """Seconds that open sessions and requests get when the launcher is stopped; a second signal ends them."""
+    """Seconds that open sessions and requests get when the launcher is stopped; a second signal ends them. After
+    Ctrl-C on a terminal they get 2 at most."""
 
 
 class RecycleSettings(Section):

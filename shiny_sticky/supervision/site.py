@@ -69,6 +69,11 @@ class Site:
         """Every slot that has a process: those that are served from, and retired ones that drain."""
         return [*self.slots.values(), *(slot for slot in self.retired if slot.alive)]
 
+    @property
+    def sessions(self) -> int:
+        """How many sessions are open, as far as the workers have said so."""
+        return sum(process.sessions for slot in self.all_slots for process in slot.alive)
+
     def new_releases(self, settings: Settings) -> dict[str, Release]:
         """A new release of each app.
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, NoReturn
 
-from shiny_sticky import processes
+from shiny_sticky import processes, terminal
 from shiny_sticky.concurrency import in_parallel
 from shiny_sticky.errors import StartFailed, StickyError
 from shiny_sticky.settings.model import Settings
@@ -20,7 +20,7 @@ from shiny_sticky.supervision.leftovers import OrphanProcess, find_orphans
 from shiny_sticky.supervision.nginx_keeper import restart_on_exit, rotate_logs, start_or_adopt
 from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.slot import Slot
-from shiny_sticky.supervision.stopping import Stoppable, stop_all
+from shiny_sticky.supervision.stopping import Stoppable, StopRequest, stop_all
 from shiny_sticky.supervision.summary import print_summary
 
 
@@ -44,8 +44,7 @@ class Supervisor:
         self._output = site.output
         self._load = load
         self._configure = configure
-        self._stop = asyncio.Event()
-        self._stop_at_once = asyncio.Event()
+        self._stop = StopRequest(site.output)
         self._leave = asyncio.Event()
         self._last_act: Callable[[], NoReturn] = handover.end_alone
         self._orphans: list[OrphanProcess] = []
@@ -65,7 +64,7 @@ class Supervisor:
         self._orphans = find_orphans(self.site.run_dir, self._output)
         taken_over = bool(self._orphans)
         serving = asyncio.create_task(self._serve(services))
-        ends = [asyncio.create_task(event.wait()) for event in (self._stop, self._leave)]
+        ends = [asyncio.create_task(event.wait()) for event in (self._stop.made, self._leave)]
         await asyncio.wait({serving, *ends}, return_when=asyncio.FIRST_COMPLETED)
         for task in ends if serving.done() else (serving, *ends):
             task.cancel()
@@ -85,21 +84,16 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._handle_stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._handle_hup)
+        if terminal.ends_us():
+            loop.add_signal_handler(signal.SIGHUP, self._handle_stop, signal.SIGHUP)
+        else:
+            loop.add_signal_handler(signal.SIGHUP, self._handle_hup)
         loop.add_signal_handler(signal.SIGUSR1, self._handle_usr1)
         handover.take_held_signals()
 
     def _handle_stop(self, number: signal.Signals) -> None:
-        """The first signal asks to finish, the second ends it at once."""
-        if self._stop.is_set():
-            self._output.event(f"{number.name} again: ending everything at once")
-            self._stop_at_once.set()
-        else:
-            wait = f"{self.site.settings.stop.drain_timeout:g} s"
-            self._output.event(
-                f"{number.name}: stopping; open sessions and requests get {wait}, a second signal ends them"
-            )
-            self._stop.set()
+        """End everything; open sessions get some time, unless this is the second such signal."""
+        self._stop.handle(number, self.site.settings.stop.drain_timeout, self.site.sessions)
 
     def _handle_hup(self) -> None:
         """Deploy; how it went is said there."""
@@ -296,7 +290,7 @@ class Supervisor:
         handover.hold_signals()
         for _ in range(3):  # those that came before are read from a pipe, handed on, and handled
             await asyncio.sleep(0)
-        if not self._stop.is_set():
+        if not self._stop.made.is_set():
             self._last_act()
         handover.take_held_signals()
 
@@ -318,7 +312,11 @@ class Supervisor:
             running += self._orphans
             if site.front is not None and site.front.pid:
                 running.append(site.front)
-        await stop_all(running, site.settings.stop.drain_timeout, self._stop_at_once)
+        asked = self._stop.drain_timeout
+        timeout = site.settings.stop.drain_timeout if asked is None else asked
+        await stop_all(running, timeout, self._stop.at_once)
         if not keep_earlier:
             site.run_dir.remove_links()
             site.run_dir.remove_notes()
+        if self._stop.made.is_set():
+            self._output.event("Stopped")
