@@ -14,6 +14,7 @@ import click
 
 from shiny_sticky import __version__, program
 from shiny_sticky.client import browse as tabs
+from shiny_sticky.client import logs as site_logs
 from shiny_sticky.command_words import Commands, SettingsFile, Target, is_settings_file
 from shiny_sticky.errors import SettingsError, StartFailed, StickyError
 from shiny_sticky.front import configuration, nginx_program
@@ -143,8 +144,7 @@ def reload(config: Path | None) -> None:
 @settings_file
 def restart(worker: str | None, config: Path | None) -> None:
     """Start the launcher anew, with its code and settings as they are now, or one worker; sessions kept."""
-    if worker is not None and is_settings_file(worker):
-        config, worker = Path(worker), None
+    worker, config = _worker_and_file(worker, config)
     if worker is None:
         click.echo(control.restart_launcher(run_dir_of(config, Path.cwd())))
     else:
@@ -168,6 +168,19 @@ def status(as_json: bool, config: Path | None) -> None:
         click.echo(json.dumps(found, indent=2))
     else:
         Output([]).table(*table(found))
+
+
+@commands.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is printed from now on; Ctrl-C ends that.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="How many to begin with."
+)
+@click.argument("worker", required=False)
+@settings_file
+def logs(follow: bool, lines: int, worker: str | None, config: Path | None) -> None:
+    """Show what the launcher and the workers have printed, or one worker, or one app."""
+    worker, config = _worker_and_file(worker, config)
+    site_logs.show(run_dir_of(config, Path.cwd()), worker, lines, follow)
 
 
 @commands.command()
@@ -206,6 +219,13 @@ def show_help(ctx: click.Context, command: str | None) -> None:
     assert found is not None
     with click.Context(found, info_name=command, parent=ctx.parent) as its:
         click.echo(found.get_help(its))
+
+
+def _worker_and_file(worker: str | None, config: Path | None) -> tuple[str | None, Path | None]:
+    """Tell the two words of a command apart, of which each may be left out."""
+    if worker is not None and is_settings_file(worker):
+        return None, Path(worker)
+    return worker, config
 
 
 def _source(target: str | None, options: dict[str, Any]) -> Source:

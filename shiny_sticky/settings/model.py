@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings
+from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings, SiteLogSettings
 from shiny_sticky.settings.names import TAG_DIGITS, worker_names
 from shiny_sticky.settings.section import Section
 from shiny_sticky.settings.values import (
@@ -166,6 +166,9 @@ class Settings(Section):
 
     run_dir: AbsolutePath = Field(Path("run"), validate_default=True)
     """Sockets, pid files and logs; closed to other users."""
+
+    log: SiteLogSettings = Field({}, validate_default=True)
+    """What the launcher and the workers print, in run_dir: site.log; and workers.log while no launcher is there."""
 
     user: str | None = None
     """When started as root: the user that nginx and the workers run as."""

@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from shiny_sticky import processes
+from shiny_sticky import processes, site_log
 from shiny_sticky.concurrency import in_parallel
+from shiny_sticky.errors import StickyError
 from shiny_sticky.foreign_folders import who_may_change
 from shiny_sticky.front import configuration, nginx_program
 from shiny_sticky.front.nginx_process import Front, check_ports
@@ -16,6 +17,7 @@ from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import worker_names
 from shiny_sticky.settings.source import Source
 from shiny_sticky.settings.users import Owner, check_place, check_reach, owner_of
+from shiny_sticky.site_log import SiteLog
 from shiny_sticky.supervision import autoreload, control
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
@@ -51,6 +53,9 @@ async def serve(source: Source, *, managed: bool, reload: bool = False) -> None:
     run_dir = RunDir(chosen.run_dir, owner)
     run_dir.prepare()
     run_dir.lock()
+    limits = chosen.log
+    log = SiteLog(run_dir.path / site_log.NAME, limits.max_size, limits.keep, report=output.print_only)
+    output.log = log
     front = Front(program, chosen.nginx.conf, run_dir.path, lambda line: output.relay("nginx", line))
     front.adopt_running()
     managed = managed and chosen.nginx.managed
@@ -78,6 +83,10 @@ async def serve(source: Source, *, managed: bool, reload: bool = False) -> None:
             if reload:
                 services.append(lambda: autoreload.deploy_at_changes(supervisor, source))
             await supervisor.run(services)
+    except StickyError as error:  # whoever called shows it
+        for line in f"{getattr(error, 'traceback', '')}\n{error}".strip().splitlines():
+            log.write(line, is_error=True)
+        raise
     finally:
         front.clean()
         control.clean(run_dir.path)

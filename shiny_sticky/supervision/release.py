@@ -55,6 +55,7 @@ class Release:
         self.is_shiny = True  # until one of its processes says that it is not
         self._tag = secrets.token_hex(4) if pages_follow else ""
         self._drain_timeout = settings.deploy.drain_timeout
+        self._log_size = 2 * (settings.log.max_size or 0)  # a launcher, if there is one, rotates it before that
         self._cache = cache_options(settings, app_name, run_dir)
         # macOS has fork, but its frameworks do not survive it.
         self._forks = self.app.preload and sys.platform == "linux"
@@ -232,6 +233,7 @@ class Release:
                 link=str(self._run_dir.link_of(worker)),
                 dependencies=DependencyOptions(str(notes), str(nginx_cache)),
                 release=self._tag,
+                log_size=self._log_size,
             )
             process = await self._fork_or_spawn(options, channels)
             if problem := self._run_dir.note_pid(channels.descriptors.pid_file, process.pid):

@@ -17,7 +17,8 @@ from shiny_sticky.settings.model import Settings
 from shiny_sticky.supervision import handover
 from shiny_sticky.supervision.deploy import Deploy
 from shiny_sticky.supervision.leftovers import OrphanProcess, find_orphans
-from shiny_sticky.supervision.nginx_keeper import restart_on_exit, rotate_logs, start_or_adopt
+from shiny_sticky.supervision.log_keeper import rotate_logs
+from shiny_sticky.supervision.nginx_keeper import restart_on_exit, start_or_adopt
 from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.slot import Slot
 from shiny_sticky.supervision.stopping import Stoppable, StopRequest, stop_all
@@ -220,7 +221,7 @@ class Supervisor:
                     self._keep(slot.keep_filled)
                 if site.front is not None:
                     self._keep(functools.partial(restart_on_exit, site.front, self._output))
-                    self._keep(functools.partial(rotate_logs, site.front, site.settings, self._output))
+                self._keep(functools.partial(rotate_logs, site))
                 for service in services:
                     self._keep(service)
                 print_summary(site)

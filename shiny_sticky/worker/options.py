@@ -84,6 +84,7 @@ class WorkerOptions:
         dependencies: where to tell what is registered with Shiny; None for a fork server.
         release: what tells this deploy's pages from the next one's, with which they are to come back (--reload);
             empty where pages are left alone.
+        log_size: bytes that the log may have which takes what is printed without a launcher; 0 is no limit.
         descriptors: what it gets along; None in a request to fork, with which they are sent.
     """
 
@@ -98,6 +99,7 @@ class WorkerOptions:
     link: str = ""
     dependencies: DependencyOptions | None = None
     release: str = ""
+    log_size: int = 0
     descriptors: Descriptors | None = None
 
     def to_json(self) -> str:
