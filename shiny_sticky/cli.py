@@ -48,6 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     try:
         commands.main(arguments, prog_name=program.name(), standalone_mode=False)
+    except click.UsageError as error:
+        command = error.ctx.command.name if error.ctx is not None and error.ctx.parent is not None else ""
+        print(f"{error.format_message()}\nSee: {program.name()} help {command}".rstrip(), file=sys.stderr)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -66,13 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="shiny-sticky %(version)s")
 def commands() -> None:
-    r"""Serve Shiny apps on sticky workers behind nginx.
-
-    \b
-    shiny-sticky app.py          serve an app; no settings file is needed
-    shiny-sticky config.yaml     serve what a settings file says
-    shiny-sticky                 config.yaml if it is there, else app.py
-    """
+    """Serve Shiny apps on sticky workers behind nginx."""
 
 
 def _served(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,7 +141,10 @@ def reload(config: Path | None) -> None:
 @click.argument("worker", required=False)
 @settings_file
 def restart(worker: str | None, config: Path | None) -> None:
-    """Start the launcher anew, with its code and settings as they are now, or one worker; sessions kept."""
+    """Replace the launcher, or one worker; sessions kept.
+
+    A new launcher has the code and settings as they are now, and so have its workers.
+    """
     worker, config = _worker_and_file(worker, config)
     if worker is None:
         click.echo(control.restart_launcher(run_dir_of(config, Path.cwd())))
@@ -154,7 +155,10 @@ def restart(worker: str | None, config: Path | None) -> None:
 @commands.command()
 @settings_file
 def stop(config: Path | None) -> None:
-    """Stop nginx and all workers; open sessions get stop.drain_timeout."""
+    """Stop nginx, the workers and the launcher.
+
+    Open sessions get stop.drain_timeout.
+    """
     asyncio.run(stop_command.stop(run_dir_of(config, Path.cwd()), Output([])))
 
 
@@ -178,7 +182,10 @@ def status(as_json: bool, config: Path | None) -> None:
 @click.argument("worker", required=False)
 @settings_file
 def logs(follow: bool, lines: int, worker: str | None, config: Path | None) -> None:
-    """Show what the launcher and the workers have printed, or one worker, or one app."""
+    """Show what a site has printed.
+
+    That is what the launcher and all workers have; or one worker, or the workers of one app.
+    """
     worker, config = _worker_and_file(worker, config)
     site_logs.show(run_dir_of(config, Path.cwd()), worker, lines, follow)
 
@@ -195,9 +202,14 @@ def browse(number: int, app: str | None, config: Path | None) -> None:
 @commands.command()
 @_served
 def init(target: str | None, **options: Any) -> None:
-    """Write config.yaml, with every setting, from the same options as run."""
+    """Write config.yaml, with every setting.
+
+    The options are those of run, and what they say is in the file.
+    """
     if SETTINGS_FILE.exists():
-        raise StickyError(f"There is a {SETTINGS_FILE} already; it is left as it is.")
+        raise StickyError(
+            f"There is a {SETTINGS_FILE} already; it is left as it is. Serve it: {program.name()} {SETTINGS_FILE}"
+        )
     if target is not None and is_settings_file(target):
         raise click.UsageError(f"Name the app; the settings file is written to {SETTINGS_FILE}.")
     chosen = AppOptions(target or str(APP_FILE), **options)

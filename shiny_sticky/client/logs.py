@@ -37,7 +37,7 @@ def show(run_dir: Path, whose: str | None, number: int, follow: bool) -> None:
     try:
         log = (run_dir / NAME).open("rb")
     except PermissionError:
-        raise StickyError(f"The logs in {run_dir} are another user's. Try it with sudo.") from None
+        raise StickyError(f"The logs in {run_dir} are another user's: sudo {program.again()}") from None
     except OSError:
         raise StickyError(f"No site has run in {run_dir} yet. Start one: {program.name()} app.py") from None
     with log:
