@@ -18,6 +18,7 @@ from shiny_sticky.supervision import handover
 from shiny_sticky.supervision.deploy import Deploy
 from shiny_sticky.supervision.leftovers import OrphanProcess, find_orphans
 from shiny_sticky.supervision.nginx_keeper import restart_on_exit, rotate_logs, start_or_adopt
+from shiny_sticky.supervision.service_manager import ServiceManager
 from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.slot import Slot
 from shiny_sticky.supervision.stopping import Stoppable, stop_all
@@ -42,6 +43,7 @@ class Supervisor:
     ) -> None:
         self.site = site
         self._output = site.output
+        self._service_manager = ServiceManager(site)
         self._load = load
         self._configure = configure
         self._stop = asyncio.Event()
@@ -64,6 +66,7 @@ class Supervisor:
         self._take_signals()
         self._orphans = find_orphans(self.site.run_dir, self._output)
         taken_over = bool(self._orphans)
+        informing = asyncio.create_task(self._guarded(self._service_manager.keep_informed))
         serving = asyncio.create_task(self._serve(control_server))
         ends = [asyncio.create_task(event.wait()) for event in (self._stop, self._leave)]
         await asyncio.wait({serving, *ends}, return_when=asyncio.FIRST_COMPLETED)
@@ -78,6 +81,8 @@ class Supervisor:
         except BaseException:
             await self._stop_all(keep_earlier=taken_over)
             raise
+        finally:
+            informing.cancel()
 
     # --- signals and commands
 
@@ -170,7 +175,8 @@ class Supervisor:
         self._refuse_while_deploying()
         async with self.site.deploying:
             try:
-                done = await Deploy(self.site, self._load, self._configure, self._keep_slot).run()
+                with self._service_manager.reloading():
+                    done = await Deploy(self.site, self._load, self._configure, self._keep_slot).run()
             except StickyError as failure:
                 for line in getattr(failure, "traceback", "").splitlines():
                     self._output.event(line, style="")
@@ -229,6 +235,7 @@ class Supervisor:
                     self._keep(functools.partial(rotate_logs, site.front, site.settings, self._output))
                 self._keep(control_server)
                 print_summary(site)
+                self._service_manager.ready()
         finally:
             self._keepers = None
 
@@ -312,6 +319,7 @@ class Supervisor:
         """
         site = self.site
         await self._cancel_operations()
+        self._service_manager.stopping()
         running: list[Stoppable] = [*site.releases, *(one for slot in site.all_slots for one in slot.alive)]
         if not keep_earlier:
             running += self._orphans
