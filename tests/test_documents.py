@@ -15,7 +15,8 @@ from shiny_sticky.front import nginx_program
 from support.real_site import ECHO, NGINX, ROOT, Site, until
 from support.settings_keys import all_keys
 
-FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+FILES = [ROOT / "README.md", *PAGES, ROOT / "CHANGELOG.md"]
 README, *_ = TEXTS = [file.read_text() for file in FILES]
 SETTINGS = (ROOT / "docs" / "settings.md").read_text()
 MESSAGES = (ROOT / "docs" / "troubleshooting.md").read_text()
@@ -175,5 +176,5 @@ def test_every_link_leads_somewhere(file):
 
 
 def test_every_page_is_named_in_the_readme():
-    for file in FILES[1:]:
+    for file in PAGES:
         assert f"]({file.relative_to(ROOT)})" in README
