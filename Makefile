@@ -16,9 +16,9 @@ setup:  ## install what is missing: nginx with njs, .venv (PYTHON=python3.12 cho
 	@scripts/setup
 	@echo "Everything that make run needs is here."
 
-run:  ## serve the demo, after setup where needed (CONFIG=other.yaml); Ctrl-C stops it
+run:  ## serve the demo, after setup where needed, or APP=/path/to/app.py, or CONFIG=other.yaml; Ctrl-C stops it
 	@scripts/setup
-	@exec $(PY) launcher.py $(CONFIG)
+	@exec $(PY) launcher.py $(or $(APP),$(CONFIG)) $(ARGS)
 
 test:  ## run the tests, after setup where needed, but for the slow ones (ARGS='-k cookie')
 	@scripts/setup --tests
