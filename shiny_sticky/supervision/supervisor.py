@@ -18,6 +18,7 @@ from shiny_sticky.supervision import handover
 from shiny_sticky.supervision.deploy import Deploy
 from shiny_sticky.supervision.leftovers import OrphanProcess, find_orphans
 from shiny_sticky.supervision.nginx_keeper import restart_on_exit, rotate_logs, start_or_adopt
+from shiny_sticky.supervision.shared_folders import empty_shared_folders
 from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.slot import Slot
 from shiny_sticky.supervision.stopping import Stoppable, stop_all
@@ -321,3 +322,4 @@ class Supervisor:
         if not keep_earlier:
             site.run_dir.remove_links()
             site.run_dir.remove_notes()
+            empty_shared_folders(site.run_dir)
