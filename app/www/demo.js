@@ -113,7 +113,7 @@
   }
 
   function tellAges() {
-    for (const place of all("[data-since]")) place.textContent = `started ${ago(Number(place.dataset.since))}`;
+    for (const place of all("[data-since]")) place.textContent = ago(Number(place.dataset.since));
     for (const place of all("#started time")) place.textContent = ago(Date.parse(place.dateTime));
   }
 
