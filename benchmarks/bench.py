@@ -54,7 +54,9 @@ class Progress:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-s", "--scenarios", help="such as 1,2,9; the results of others are kept (default: all)")
+    parser.add_argument(
+        "-s", "--scenarios", help="such as 1,2,visitor; the results of others are kept (default: all)"
+    )
     parser.add_argument(
         "-r", "--rounds", type=int, default=15, help="of each contestant (default: 15; fewer of long ones)"
     )
@@ -70,8 +72,8 @@ def main() -> int:
         return 0
     chosen = wanted.ALL
     if options.scenarios:
-        numbers = {int(number) for number in options.scenarios.split(",")}
-        chosen = tuple(scenario for scenario in wanted.ALL if scenario.number in numbers)
+        asked = set(options.scenarios.split(","))
+        chosen = tuple(scenario for scenario in wanted.ALL if asked & {*scenario.names})
     rounds, seconds = (1, 0.3) if options.smoke else (options.rounds, options.seconds)
     sid.download_allowed = not options.smoke
 

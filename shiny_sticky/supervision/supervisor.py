@@ -20,6 +20,7 @@ from shiny_sticky.supervision.leftovers import OrphanProcess, find_orphans
 from shiny_sticky.supervision.log_keeper import rotate_logs
 from shiny_sticky.supervision.nginx_keeper import restart_on_exit, start_or_adopt
 from shiny_sticky.supervision.service_manager import ServiceManager
+from shiny_sticky.supervision.shared_folders import empty_shared_folders
 from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.slot import Slot
 from shiny_sticky.supervision.stopping import Stoppable, StopRequest, stop_all
@@ -327,5 +328,6 @@ class Supervisor:
         if not keep_earlier:
             site.run_dir.remove_links()
             site.run_dir.remove_notes()
+            empty_shared_folders(site.run_dir)
         if self._stop.made.is_set():
             self._output.event("Stopped")

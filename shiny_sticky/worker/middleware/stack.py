@@ -15,6 +15,7 @@ from .accel import AccelMiddleware
 from .assets import AssetMiddleware
 from .autoreload import AutoreloadMiddleware
 from .dependencies import DependencyMiddleware
+from .preloads import PreloadMiddleware
 from .root_path import RootPathMiddleware
 from .session_tags import SessionTagMiddleware
 
@@ -39,6 +40,8 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
         app = RootPathMiddleware(app, options.path.rstrip("/"))
     if notes is not None:  # outside of both: what the app itself has not found is looked for by whole path
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
+    if lib:  # outside of all that finds files, to ask for the page's style sheets as a browser would
+        app = PreloadMiddleware(app, options.path)
     app = AccelMiddleware(app)  # outside of the app, whose headers it takes, and inside of what sets one itself
     if options.cache is not None:  # outside of all that finds files, to mark and compress what any of them answers
         current = functools.partial(nginx_cache.is_current, options.link, options.name)
