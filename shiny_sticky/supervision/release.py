@@ -218,6 +218,7 @@ class Release:
                 drain_timeout=self._drain_timeout,
                 max_sessions=self.app.max_sessions or 0,
                 empty_flushes=self.app.empty_flushes,
+                compress_messages=self.app.compress_messages,
                 cache=self._cache,
                 link=str(self._run_dir.link_of(worker)),
                 dependencies=DependencyOptions(str(notes), str(nginx_cache)),
