@@ -1,8 +1,8 @@
 """Which messages of a websocket are compressed (permessage-deflate, RFC 7692).
 
 Uvicorn compresses all of them, each with what the connection has sent before. That takes 50 KB for each connection
-as long as it is open, and most of a session's messages have 60 bytes, too few to be any sooner at a browser. A worker
-compresses large ones only, each by itself: nothing is kept for a connection that is idle.
+as long as it is open, and most of a session's messages have 60 bytes, too few to be any sooner at a browser. Here
+large ones only are compressed, each by itself: nothing is kept for a connection that is idle.
 """
 
 from __future__ import annotations
