@@ -23,9 +23,11 @@ HERE = Path(__file__).resolve().parent
 # Users that nobody has to wait for longer than this are held: 95 of 100 inputs have their output by then.
 LONGEST_P95 = 0.3
 
-# Seconds for which each number of users is watched, and so many times as long for one user alone.
+# Seconds for which each number of users is watched.
 HOLD, SMOKE_HOLD = 10, 2
-ALONE = 4
+
+# Seconds that users think on average; one alone does so quickly, to have some updates to measure.
+THINK, THINK_ALONE = 3, 0.1
 
 # Client processes. Where they come back from their thinking later than this, they are the limit, not the server.
 CLIENTS = 2
@@ -87,10 +89,10 @@ class Crowd:
         """Of the client processes."""
         return {client.pid for client in self._clients}
 
-    def grow(self, users: int) -> list[dict[str, Any]]:
-        """Let there be so many users, and wait until all are there."""
+    def grow(self, users: int, think: float) -> list[dict[str, Any]]:
+        """Let there be so many users, who think for so many seconds, and wait until all are there."""
         shares = [(users + place) // CLIENTS for place in range(CLIENTS)]
-        return self._tell([{"users": share} for share in shares])
+        return self._tell([{"users": share, "think": think} for share in shares])
 
     def measure(self, seconds: float) -> list[dict[str, Any]]:
         """What the users of each client process see meanwhile."""
@@ -129,7 +131,7 @@ def _grow(bench: Bench, outcome: Outcome, host: Host, app: App, watch: Watch) ->
     outcome.rounds[row] = [{"held_users": 0}]
     for users in app.steps:
         bench.say(f"{app.title}, {host.key}: {users} users")
-        figures, failures = watch.step(users)
+        figures, failures = watch.step(users, THINK_ALONE if users == 1 else THINK)
         outcome.titles[f"{row}-{users}"] = f"{users} users"
         outcome.rounds[f"{row}-{users}"] = [figures]
         if end := _end(figures, failures):
@@ -162,14 +164,18 @@ class Watch:
         """The contestant's processes: what descends from this one, but for clients and what ran before."""
         return [pid for pid in tree(os.getpid()) if pid not in self._others and pid not in self._crowd.pids]
 
-    def step(self, users: int) -> tuple[Figures, list[str]]:
+    def step(self, users: int, think: float = THINK) -> tuple[Figures, list[str]]:
         """Watch so many users for a while.
+
+        Args:
+            users: how many there are, at least as many as before.
+            think: seconds that they do so on average.
 
         Returns:
             The figures, and what has failed.
         """
-        self._crowd.grow(users)
-        seconds = self._seconds * (ALONE if users == 1 else 1)
+        self._crowd.grow(users, think)
+        seconds = self._seconds
         before = cpu_seconds(self.servers())
         told = self._crowd.measure(seconds)
         cpu = cpu_seconds(self.servers()) - before - self._idle_cpu * seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 import shutil
 import subprocess
 import sys
@@ -57,11 +58,20 @@ class Host:
 
 
 class Ours(Host):
-    """The project with its defaults."""
+    """The project.
+
+    Args:
+        settings: of the app; those that are left out have their defaults.
+    """
 
     key = "ours"
     title = "**this project**"
-    settings = AS_IT_COMES
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings or AS_IT_COMES
+        if settings:
+            told = ", ".join(f"{key}: {json.dumps(value)}" for key, value in settings.items())
+            self.title = f"{self.title}, `{told}`"
 
     @contextlib.contextmanager
     def serving(self, app: Path) -> Iterator[Address]:
@@ -75,21 +85,33 @@ class OursAsItWas(Ours):
     """The project without what it does for many users."""
 
     key = "before"
-    title = "this project, 4 workers, empty messages sent"
-    settings = AS_IT_WAS
+
+    def __init__(self) -> None:
+        super().__init__(**AS_IT_WAS)
+        self.title = "this project, 4 workers, empty messages sent"
 
 
 class Uvicorn(Host):
-    """One process."""
+    """One process.
+
+    Args:
+        options: of its command line.
+    """
 
     key = "uvicorn"
     title = "uvicorn alone"
+
+    def __init__(self, *options: str) -> None:
+        self.options = options
+        if options:
+            self.title = f"uvicorn `{' '.join(options)}`"
 
     @contextlib.contextmanager
     def serving(self, app: Path) -> Iterator[Address]:
         """Start uvicorn."""
         port = free_port()
         command = [sys.executable, "-m", "uvicorn", f"{app.stem}:app", "--port", str(port), *QUIET_UVICORN]
+        command += self.options
         with folder() as own, Program(command, own / "log", app.parent) as running:
             running.ready(lambda: port_answers(port))
             yield Address(port)

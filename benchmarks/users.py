@@ -1,8 +1,8 @@
 """Users of a Shiny app, in a process of their own: ``users.py port path``, told what to do on standard input.
 
-Each line that it gets is a JSON object, ``{"users": 200}`` (as many from now on) or ``{"measure": 10}`` (for so
-many seconds); each is answered by one: what has failed, and what was measured. A user opens the page, and then time
-and again thinks for three seconds on average (a Poisson process), moves an input, and waits for its output.
+Each line that it gets is a JSON object, ``{"users": 200, "think": 3}`` (as many from now on, who think for so many
+seconds) or ``{"measure": 10}`` (seconds); each is answered by one: what has failed, and what was measured. A user
+opens the page, and then time and again thinks (a Poisson process), moves an input, and waits for its output.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import uvloop
 
 from tabs import Refused, Tab
 
-THINK_SECONDS = 3
 PATIENCE = 20
 
 # New users a second: the opening of pages is not what is measured here.
@@ -34,6 +33,7 @@ class Users:
         path: of the page.
 
     Attributes:
+        think: seconds that users do so on average.
         latencies: seconds from each input to its output, since they were last emptied.
         late: seconds by which each user has come back later than it wanted to: what this process is behind.
         failures: what has gone wrong, since the start.
@@ -42,6 +42,7 @@ class Users:
     def __init__(self, port: int, path: str) -> None:
         self.port = port
         self.path = path
+        self.think = 0.0
         self.tabs: list[Tab] = []
         self.latencies: list[float] = []
         self.late: list[float] = []
@@ -93,7 +94,7 @@ class Users:
     async def _move_inputs(self, tab: Tab, chance: random.Random) -> None:
         loop, n = asyncio.get_running_loop(), 0
         while True:
-            wanted = loop.time() + chance.expovariate(1 / THINK_SECONDS)
+            wanted = loop.time() + chance.expovariate(1 / self.think)
             await asyncio.sleep(wanted - loop.time())
             self.late.append(loop.time() - wanted)
             n += 1
@@ -110,6 +111,7 @@ async def main(port: int, path: str) -> None:
     while line := await reader.readline():
         told = json.loads(line)
         if "users" in told:
+            users.think = told["think"]
             await users.grow(told["users"])
         measured = await users.measure(told["measure"]) if "measure" in told else {}
         print(json.dumps({"failures": users.failures, **measured}), flush=True)

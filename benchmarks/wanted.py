@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import capacity
 import scenarios
+import wire
 from scenarios import BEFORE_THE_DEMO, NAMES, Bench, Launched, Outcome
 
 # The figures that tables show: their headings with the unit, and digits behind the point.
@@ -55,6 +56,7 @@ COLUMNS = {
     "messages_update": ("messages/update", 1),
     "bytes_update": ("bytes/update", 0),
     "mb_user": ("MB a user", 2),
+    "kb_session": ("KB a session", 0),
     "mb_all": ("MB in all", 0),
     "cpu_client": ("CPU of a client %", 0),
     "late_ms": ("clients late, ms", 1),
@@ -220,8 +222,8 @@ ALL = (
         11,
         "How many users a machine holds",
         capacity.capacity,
-        "Users open the page, and again and again think for 3 s on average (a Poisson process), move an input, and "
-        "wait for its output; of two apps, one is light, and the other's output takes 20 ms of CPU. The number of "
+        "Users open the page, and again and again think for 3 s on average (a Poisson process; one alone: 0.1 s), "
+        "move an input, and wait for its output; of two apps, one is light, and the other's output takes 20 ms of CPU. The number of "
         "users grows until more than 5 % of the outputs take over 300 ms, or anything fails. A contestant's first "
         "row is that of the most users that were held. CPU (less what is used while nobody is there) and memory "
         "are those of all its processes; messages and bytes are what a page is sent. The users are in two "
@@ -247,6 +249,17 @@ ALL = (
             Target("p99 at 300 users < 100 ms", "p99_ms", 100, row="ours-light-300"),
             Target("memory a user at 300 users ≤ 2 MB", "mb_user", 2, row="ours-light-300"),
         ),
+    ),
+    Scenario(
+        12,
+        "How messages are sent",
+        wire.wire,
+        "60 users of the light app, all in one process, who think for 1 s: with each of uvicorn's protocols, and "
+        "with this project's settings. CPU and memory are those of all processes, the project's with its nginx.",
+        "cpu_update messages_update bytes_update kb_session p50_ms p95_ms",
+        (Target("CPU an update below uvicorn's, without its nginx", "cpu_update", 1.0, ("uvicorn",)),),
+        "cpu_update",
+        "uvicorn",
     ),
     Scenario(
         3,
