@@ -230,6 +230,8 @@ class Release:
                 stop_timeout=STOP_SECONDS,
                 drain_timeout=self._drain_timeout,
                 max_sessions=self.app.max_sessions or 0,
+                empty_flushes=self.app.empty_flushes,
+                compress_messages=self.app.compress_messages,
                 cache=self._cache,
                 link=str(self._run_dir.link_of(worker)),
                 dependencies=DependencyOptions(str(notes), str(nginx_cache)),
