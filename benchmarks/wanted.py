@@ -229,7 +229,8 @@ ALL = (
         capacity.capacity,
         "Users open the page, and again and again think for 3 s on average (a Poisson process; one alone: 0.1 s), "
         "move an input, and wait for its output; of two apps, one is light, and the other's output takes 20 ms of "
-        "CPU. The number of users grows until more than 5 % of the outputs take over 300 ms, or anything fails. A contestant's first "
+        "CPU. The number of users grows until more than 5 % of the outputs take over 300 ms, or anything fails. A "
+        "contestant's first "
         "row is that of the most users that were held. CPU (less what is used while nobody is there) and memory "
         "are those of all its processes; messages and bytes are what a page is sent. The users are in two "
         "processes of their own, which share the machine with what they use; where they come late, they are the "
@@ -320,7 +321,7 @@ ALL = (
         ),
     ),
     Scenario(
-        12,
+        13,
         "A visitor's first page",
         visitor,
         "Chromium, headless, with nothing in its cache, opens the demo over a link of 10 Mbit/s on which an answer "
