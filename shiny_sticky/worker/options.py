@@ -82,6 +82,9 @@ class WorkerOptions:
         cache: what nginx keeps; None for nothing.
         link: the path by which nginx finds the worker's socket; it leads to that of the process which serves now.
         dependencies: where to tell what is registered with Shiny; None for a fork server.
+        release: what tells this deploy's pages from the next one's, with which they are to come back (--reload);
+            empty where pages are left alone.
+        log_size: bytes that the log may have which takes what is printed without a launcher; 0 is no limit.
         descriptors: what it gets along; None in a request to fork, with which they are sent.
     """
 
@@ -95,6 +98,8 @@ class WorkerOptions:
     cache: CacheOptions | None = None
     link: str = ""
     dependencies: DependencyOptions | None = None
+    release: str = ""
+    log_size: int = 0
     descriptors: Descriptors | None = None
 
     def to_json(self) -> str:

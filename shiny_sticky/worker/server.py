@@ -78,7 +78,7 @@ class Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         """Keep the open sessions and their requests until they end, but let nginx bring nobody new; then end."""
-        self._state.draining = True
+        self._state.start_draining()
         for connection in list(self.server_state.connections):
             if isinstance(connection, self.config.http_protocol_class):
                 connection.shutdown()  # now if it is idle, else with the response

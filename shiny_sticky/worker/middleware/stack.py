@@ -13,6 +13,7 @@ from ..loading import is_dependency, is_shiny
 from ..options import WorkerOptions
 from .accel import AccelMiddleware
 from .assets import AssetMiddleware
+from .autoreload import AutoreloadMiddleware
 from .dependencies import DependencyMiddleware
 from .root_path import RootPathMiddleware
 from .session_tags import SessionTagMiddleware
@@ -42,7 +43,10 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
     if options.cache is not None:  # outside of all that finds files, to mark and compress what any of them answers
         current = functools.partial(nginx_cache.is_current, options.link, options.name)
         app = AssetMiddleware(app, current, options.cache, lib, of_loaded)
-    return ConnectionTracker(app, state)  # outside of all that answers, to count that as well
+    app = ConnectionTracker(app, state)  # outside of all that answers, to count that as well
+    if options.release:  # outside even of that: it is no session, and nothing that a draining process waits for
+        app = AutoreloadMiddleware(app, state, options.path, options.release)
+    return app
 
 
 def _notes(options: WorkerOptions) -> DependencyNotes | None:
