@@ -93,7 +93,16 @@ def change_what_needs_a_stop(site: Site) -> str:
     return "nginx has changed: that takes a stop and a new start of the launcher"
 
 
-@pytest.mark.parametrize("harm", [break_launcher, break_settings, break_app, change_what_needs_a_stop])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        break_launcher,
+        *(
+            pytest.param(harm, marks=pytest.mark.slow)
+            for harm in (break_settings, break_app, change_what_needs_a_stop)
+        ),
+    ],
+)
 def test_a_restart_that_would_fail_is_refused_and_nothing_changes(site_of, harm):
     site = site_of({"app": {"target": "app.py", "workers": 1}})
     write_app(site)
@@ -140,7 +149,9 @@ def test_restart_with_a_name_is_still_a_workers(site_of):
     assert (since(site), site.pid("app2")) == (before, pids["app2"])
 
 
-@pytest.mark.parametrize("attempt", range(3))
+@pytest.mark.parametrize(
+    "attempt", [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.slow), 2]
+)
 def test_a_stop_during_a_handover_is_a_stop(site_of, attempt):
     site = echo_site(site_of)
     site.remember_processes()
