@@ -113,6 +113,12 @@ class AppSettings(Section):
     max_sessions: Annotated[int, Strictly, Field(ge=1)] | None = None
     """Sessions that a worker has at a time; a full one hands new ones to the next. null is no limit."""
 
+    empty_flushes: Annotated[bool, Strictly] = False
+    """Send each Shiny page all that Shiny sends, also what says nothing: that other sessions have changed."""
+
+    compress_messages: Annotated[Size, Field(ge=0), SizeSchema] | None = Field("1KB", validate_default=True)
+    """Smallest message that a websocket compresses, such as 1KB; 0 is all, null none."""
+
     hang_timeout: Annotated[float, Field(ge=0)] = 300
     """Seconds without a sign of life from a worker's event loop, after which it is replaced; 0 is never."""
 

@@ -21,6 +21,7 @@ from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
 from shiny_sticky.supervision.rundir import RunDir
+from shiny_sticky.supervision.shared_folders import shared_folder
 from shiny_sticky.worker.options import CacheOptions, DependencyOptions, WorkerOptions
 
 # Seconds that a fork server gets to end when it must not fork, or has imported the app too slowly.
@@ -229,6 +230,8 @@ class Release:
                 stop_timeout=STOP_SECONDS,
                 drain_timeout=self._drain_timeout,
                 max_sessions=self.app.max_sessions or 0,
+                empty_flushes=self.app.empty_flushes,
+                compress_messages=self.app.compress_messages,
                 cache=self._cache,
                 link=str(self._run_dir.link_of(worker)),
                 dependencies=DependencyOptions(str(notes), str(nginx_cache)),
@@ -265,6 +268,7 @@ class Release:
         owner = self._run_dir.owner
         options = replace(options, descriptors=channels.descriptors)
         interpreter = str(self.app.python or sys.executable)
+        shared = {"STICKY_SHARED": str(shared_folder(self._run_dir, self.app_name))}
         try:
             return await asyncio.create_subprocess_exec(
                 interpreter,
@@ -274,7 +278,7 @@ class Release:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=channels.stdout,
                 stderr=channels.stderr,
-                env={**environment_of(owner), **self.app.env, **environment},
+                env={**environment_of(owner), **self.app.env, **shared, **environment},
                 cwd=self.app.working_folder(self._folder),
                 pass_fds=channels.descriptors.all(),
                 # Ctrl-C is for the launcher, which ends its workers in order.

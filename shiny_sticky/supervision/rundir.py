@@ -14,6 +14,7 @@
 ``cache/``            static files that nginx keeps
 ``compressed/``       the same, compressed by the workers; named by their content
 ``dependencies/app/`` what the workers of app have registered with Shiny; written and read by these alone
+``shared/app/``       what the processes of app tell each other (``shared_folders.py``); the app's own
 ``tmp/``              nginx's temporary files
 ===================== ===========================================================================
 """
@@ -100,7 +101,7 @@ class RunDir:
             make(self.path / "tmp", 0o711)
             make(self.pool, 0o711)
             make(self.dependencies, 0o711)
-            make(self.compressed, 0o700, self._theirs)
+            make(self.compressed, 0o700, self.theirs)
             empty(self.compressed)
         except OSError as error:
             raise StickyError(f"run_dir {self.path} cannot be used: {_told(error)}") from None
@@ -133,7 +134,7 @@ class RunDir:
                 restrict(self.path / log, 0o600)
 
     @property
-    def _theirs(self) -> tuple[int, int] | None:
+    def theirs(self) -> tuple[int, int] | None:
         """Whom to give what is the workers' own: a user and a group; None if they are the launcher's user."""
         return (self.owner.uid, self.owner.gid) if self.owner.switches else None
 
@@ -296,7 +297,7 @@ class RunDir:
         Raises:
             OSError: the disk is full.
         """
-        return make(self.dependencies / app, 0o700, self._theirs)
+        return make(self.dependencies / app, 0o700, self.theirs)
 
     def remove_note(self, incarnation: str) -> None:
         """Remove what a process has noted. The folder is the app's user's: no link in it is followed."""

@@ -19,6 +19,8 @@ from shiny_sticky.supervision.deploy import Deploy
 from shiny_sticky.supervision.leftovers import OrphanProcess, find_orphans
 from shiny_sticky.supervision.log_keeper import rotate_logs
 from shiny_sticky.supervision.nginx_keeper import restart_on_exit, start_or_adopt
+from shiny_sticky.supervision.service_manager import ServiceManager
+from shiny_sticky.supervision.shared_folders import empty_shared_folders
 from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.slot import Slot
 from shiny_sticky.supervision.stopping import Stoppable, StopRequest, stop_all
@@ -43,6 +45,7 @@ class Supervisor:
     ) -> None:
         self.site = site
         self._output = site.output
+        self._service_manager = ServiceManager(site)
         self._load = load
         self._configure = configure
         self._stop = StopRequest(site.output)
@@ -64,6 +67,7 @@ class Supervisor:
         self._take_signals()
         self._orphans = find_orphans(self.site.run_dir, self._output)
         taken_over = bool(self._orphans)
+        informing = asyncio.create_task(self._guarded(self._service_manager.keep_informed))
         serving = asyncio.create_task(self._serve(services))
         ends = [asyncio.create_task(event.wait()) for event in (self._stop.made, self._leave)]
         await asyncio.wait({serving, *ends}, return_when=asyncio.FIRST_COMPLETED)
@@ -78,6 +82,8 @@ class Supervisor:
         except BaseException:
             await self._stop_all(keep_earlier=taken_over)
             raise
+        finally:
+            informing.cancel()
 
     # --- signals and commands
 
@@ -165,7 +171,8 @@ class Supervisor:
         self._refuse_while_deploying()
         async with self.site.deploying:
             try:
-                done = await Deploy(self.site, self._load, self._configure, self._keep_slot).run()
+                with self._service_manager.reloading():
+                    done = await Deploy(self.site, self._load, self._configure, self._keep_slot).run()
             except StickyError as failure:
                 for line in getattr(failure, "traceback", "").splitlines():
                     self._output.event(line, style="")
@@ -225,6 +232,7 @@ class Supervisor:
                 for service in services:
                     self._keep(service)
                 print_summary(site)
+                self._service_manager.ready()
         finally:
             self._keepers = None
 
@@ -308,6 +316,7 @@ class Supervisor:
         """
         site = self.site
         await self._cancel_operations()
+        self._service_manager.stopping()
         running: list[Stoppable] = [*site.releases, *(one for slot in site.all_slots for one in slot.alive)]
         if not keep_earlier:
             running += self._orphans
@@ -319,5 +328,6 @@ class Supervisor:
         if not keep_earlier:
             site.run_dir.remove_links()
             site.run_dir.remove_notes()
+            empty_shared_folders(site.run_dir)
         if self._stop.made.is_set():
             self._output.event("Stopped")

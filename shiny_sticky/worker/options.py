@@ -79,6 +79,8 @@ class WorkerOptions:
         stop_timeout: seconds that open requests get after SIGTERM.
         drain_timeout: seconds that open sessions get after SIGUSR2.
         max_sessions: websockets that may be open at a time; 0 is no limit.
+        empty_flushes: whether Shiny's pages are sent messages that say nothing, too.
+        compress_messages: bytes of the smallest message that a websocket compresses; None for none.
         cache: what nginx keeps; None for nothing.
         link: the path by which nginx finds the worker's socket; it leads to that of the process which serves now.
         dependencies: where to tell what is registered with Shiny; None for a fork server.
@@ -95,6 +97,8 @@ class WorkerOptions:
     stop_timeout: float = 0
     drain_timeout: float = 0
     max_sessions: int = 0
+    empty_flushes: bool = False
+    compress_messages: int | None = None
     cache: CacheOptions | None = None
     link: str = ""
     dependencies: DependencyOptions | None = None
