@@ -34,6 +34,7 @@ from shiny_sticky.settings.values import (
     UploadPath,
     absolute,
     as_list,
+    closed_folder,
     cookies_that_browsers_refuse,
     mount_path,
 )
@@ -129,6 +130,10 @@ class AppSettings(Section):
     def _is_interpreter(cls, python: Path | None) -> Path | None:
         if python is None:
             return None
+        if closed := closed_folder(python):
+            raise ValueError(
+                f"{python} cannot be reached: {closed} may not be entered (chmod o+x, or another place)"
+            )
         if python.is_dir():
             python = python / "bin" / "python"
         if not os.access(python, os.X_OK) or python.is_dir():
