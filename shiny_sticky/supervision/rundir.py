@@ -9,6 +9,7 @@
 ``app2.k3f9.pid``     its pid, for people; locked by the process itself while it lives, launcher or not
 ``app-k3f9.pid``      that of a fork server, which workers of app are forked off; likewise
 ``nginx-access.log``  and ``nginx-error.log``: nginx's logs; rotated ones end in ``.1`` and so on
+``site.log``          what the launcher and the workers print; rotated likewise
 ``workers.log``       what workers print while no launcher is there to show it
 ``cache/``            static files that nginx keeps
 ``compressed/``       the same, compressed by the workers; named by their content
@@ -28,6 +29,7 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from shiny_sticky import site_log
 from shiny_sticky.errors import StickyError
 from shiny_sticky.foreign_folders import empty, make, restrict
 from shiny_sticky.handle import Handle
@@ -35,8 +37,10 @@ from shiny_sticky.settings import names
 from shiny_sticky.settings.users import Owner, check_place
 from shiny_sticky.supervision import pid_files
 
-# What nginx and the workers write as long as they live; some of it names sessions.
-LOGS = ("nginx-access.log", "nginx-error.log", "workers.log")
+# What nginx, and who prints, write as long as they live; some of it names sessions.
+NGINX_LOGS = ("nginx-access.log", "nginx-error.log")
+WORKERS_LOG = "workers.log"
+LOGS = (*NGINX_LOGS, site_log.NAME, WORKERS_LOG)
 
 # Folders in folders that nginx keeps files in: proxy_cache_path's levels, in conf/snippet.conf.j2.
 CACHE_LEVELS = 2
@@ -261,7 +265,7 @@ class RunDir:
 
     def open_log(self) -> int:
         """Open the file that takes the output of workers whose launcher is gone."""
-        return os.open(self.path / "workers.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(self.path / WORKERS_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def link_of(self, worker: str) -> Path:
         """The worker's socket, a link to that of the incarnation which serves."""

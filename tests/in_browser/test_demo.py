@@ -40,7 +40,7 @@ def mounted(browser):
         yield shared.start()
 
 
-@pytest.fixture(params=["site", "mounted"])
+@pytest.fixture(params=["site", pytest.param("mounted", marks=pytest.mark.slow)])
 def either(request):
     """The demo at / and under a path."""
     return request.getfixturevalue(request.param)
@@ -100,6 +100,7 @@ def test_every_request_of_a_page_reaches_the_worker_that_its_cookie_names(either
     assert "cookie" not in asked.value.all_headers()
 
 
+@pytest.mark.slow
 def test_visitors_at_once_share_all_workers_and_each_stays_with_one(site, visitor_of):
     demos = [Demo(visitor_of(), site) for _ in range(5)]
     for demo in demos:
@@ -255,12 +256,14 @@ def pool(site: Site) -> list[str]:
     return [link.stem for link in (site.run_dir / "pool").glob("*.sock")]
 
 
+@pytest.mark.slow
 def test_a_path_without_its_slash_leads_to_the_app(mounted, visitor_of):
     page = visitor_of().open(f"http://127.0.0.1:{mounted.port}/foo?from=bookmark")
     assert page.url == f"http://127.0.0.1:{mounted.port}/foo/?from=bookmark"
     expect(page.locator("#sticky-result")).to_have_attribute("data-state", "passed")
 
 
+@pytest.mark.slow
 def test_two_apps_keep_the_same_visitor_with_a_worker_each(site_of, visitor_of):
     site = site_of({"app": {**DEMO, "workers": 2}, "other": {**DEMO, "workers": 2, "path": "/foo/"}}).start()
     visitor = visitor_of()
@@ -275,6 +278,7 @@ def test_two_apps_keep_the_same_visitor_with_a_worker_each(site_of, visitor_of):
     }
 
 
+@pytest.mark.slow
 def test_the_finished_page_fits_a_desk_and_a_phone(site, visitor_of):
     demo = Demo(visitor_of(), site)
     demo.upload(b"x" * 1_000_000, "measurements.csv")
