@@ -373,7 +373,7 @@ def test_what_the_configured_user_cannot_reach_is_said_before_anything_starts(si
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it is root that is warned")
 def test_root_is_told_when_everything_runs_as_root(site_of):
-    assert site_of(TWO).start().said("run as root")
+    assert site_of(TWO).start().says("run as root")
 
 
 # --- the limit on open files

@@ -129,6 +129,7 @@ class Site:
             text=True,
             cwd=self.folder,
             env=self.env,
+            start_new_session=True,  # without a terminal, whatever the tests are run on
         )
         threading.Thread(target=self._read, args=(self.launcher,), daemon=True).start()
         until(lambda: self.said(r" is at http://") or self.launcher.poll() is not None, "start", timeout)
