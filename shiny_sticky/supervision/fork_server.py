@@ -49,6 +49,9 @@ class ForkServerProcess(ManagedProcess):
         run_dir: where its pid file is.
         output: takes what it prints.
         report_exit: called when it has ended without having been retired.
+
+    Attributes:
+        left: what each fork imports itself, and why, in words; empty if they share all that the app imports.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class ForkServerProcess(ManagedProcess):
         self._output = output
         self._report_exit = report_exit
         self._handle = _held(self.pid)
+        self.left = ""
         self._forking = False  # from the end of the import until it is retired
         self._requests: dict[str, asyncio.Future[ForkedProcess]] = {}  # by incarnation
         self._forks: dict[int, ForkedProcess] = {}  # that have not ended
@@ -184,8 +188,9 @@ class ForkServerProcess(ManagedProcess):
 
     def _on_outcome(self, message: object) -> None:
         match message:
-            case Ready():
+            case Ready(left=left):
                 self._forking = True
+                self.left = left
                 self.outcome.set_result("")
             case Unforkable(reason):
                 self.outcome.set_result(reason)

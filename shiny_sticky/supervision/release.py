@@ -25,6 +25,12 @@ from shiny_sticky.worker.options import CacheOptions, DependencyOptions, WorkerO
 # Seconds that a fork server gets to end when it must not fork, or has imported the app too slowly.
 END_SECONDS = 4
 
+# The file in which it remembers what it leaves to its forks.
+FINDINGS = "findings.json"
+
+# Imports to try: one finds out what to leave, the next leaves that. A third one, if the app does other things then.
+IMPORTS = 3
+
 
 class Release:
     """What one deploy read of an app. Everything that it says stays as it is; the next deploy makes another.
@@ -156,32 +162,55 @@ class Release:
     async def _import(self) -> None:
         """Start a fork server, and keep it if the app may be forked."""
         again = self._fork_server is not None
-        server = await self._start_fork_server()
+        findings = str(self._run_dir.make_imports_folder(self.app_name) / FINDINGS)
+        for _ in range(IMPORTS):
+            server = await self._start_fork_server(findings)
+            reason = await self._imported(server)
+            if not reason:
+                break
+        else:
+            self._forks = False
+            self._output.event(
+                f"App {self.app_name}: each worker imports it anew, because it {reason}. "
+                "preload: false says so at once."
+            )
+            return
+        self._fork_server = server
+        if server.left:
+            self._output.event(f"App {self.app_name}: each worker imports {server.left}")
+        if again:
+            self._output.event(f"App {self.app_name} is imported anew (pid {server.pid})")
+
+    async def _imported(self, server: ForkServerProcess) -> str:
+        """Wait for the import; a fork server that cannot be had, or must not fork, has ended then.
+
+        Returns:
+            Why it must not fork; empty if it may.
+
+        Raises:
+            StartFailed: the app cannot be imported, or not in time (start_timeout).
+        """
         try:
             reason = await server.imported(self.app.start_timeout)
         except BaseException:
             server.kill()
             await server.wait()
             raise
-        if reason:
-            self._forks = False
-            self._output.event(
-                f"App {self.app_name}: each worker imports it anew, because it {reason}. "
-                "preload: false says so at once."
-            )
-            # This process may hold a port or lock that the workers need: end it before they start.
-            if not await server.wait(END_SECONDS):
-                server.kill()
-                await server.wait()
-            return
-        self._fork_server = server
-        if again:
-            self._output.event(f"App {self.app_name} is imported anew (pid {server.pid})")
+        # It may hold a port or lock that the next one, or the workers, need.
+        if reason and not await server.wait(END_SECONDS):
+            server.kill()
+            await server.wait()
+        return reason
 
-    async def _start_fork_server(self) -> ForkServerProcess:
+    async def _start_fork_server(self, findings: str = "") -> ForkServerProcess:
+        """Start a process that imports the app.
+
+        Args:
+            findings: the file by which it knows what of that to leave to its forks; empty for none: it imports all.
+        """
         name = self._run_dir.new_fork_server(self.app_name)
         with Channels.open(self._run_dir, name, listens=False) as channels:
-            options = WorkerOptions(name=name, target=self.app.target, forks=True)
+            options = WorkerOptions(name=name, target=self.app.target, forks=True, findings=findings)
             process = await self._spawn(options, channels, {})
             self._run_dir.note_pid(channels.descriptors.pid_file, process.pid)
             return ForkServerProcess(

@@ -13,6 +13,7 @@
 ``cache/``            static files that nginx keeps
 ``compressed/``       the same, compressed by the workers; named by their content
 ``dependencies/app/`` what the workers of app have registered with Shiny; written and read by these alone
+``imports/app/``      which imports of app are left to its forks; written and read by its processes alone
 ``tmp/``              nginx's temporary files
 ===================== ===========================================================================
 """
@@ -70,6 +71,11 @@ class RunDir:
         return self.path / "dependencies"
 
     @property
+    def imports(self) -> Path:
+        """Where the fork server of each app remembers what it leaves to the forks."""
+        return self.path / "imports"
+
+    @property
     def pool(self) -> Path:
         """The links by which new visitors come."""
         return self.path / "pool"
@@ -97,6 +103,7 @@ class RunDir:
             make(self.path / "tmp", 0o711)
             make(self.pool, 0o711)
             make(self.dependencies, 0o711)
+            make(self.imports, 0o711)
             make(self.compressed, 0o700, self._theirs)
             empty(self.compressed)
         except OSError as error:
@@ -292,6 +299,14 @@ class RunDir:
             OSError: the disk is full.
         """
         return make(self.dependencies / app, 0o700, self._theirs)
+
+    def make_imports_folder(self, app: str) -> Path:
+        """The folder in which an app's processes, and nobody else, remember what its imports do.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        return make(self.imports / app, 0o700, self._theirs)
 
     def remove_note(self, incarnation: str) -> None:
         """Remove what a process has noted. The folder is the app's user's: no link in it is followed."""

@@ -9,7 +9,8 @@ import re
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, cast
+from types import ModuleType
+from typing import Any, NamedTuple, cast
 
 from .asgi import ASGIApp
 
@@ -24,15 +25,24 @@ class LoadError(Exception):
     """The target is there, but is not what it should be."""
 
 
-def load(target: str) -> ASGIApp:
+class Loaded(NamedTuple):
+    """An app that was imported.
+
+    Attributes:
+        app: the ASGI app.
+        module: that it is of; None for Express, whose file is run anew for each session.
+    """
+
+    app: ASGIApp
+    module: ModuleType | None
+
+
+def load(target: str) -> Loaded:
     """Load an app.
 
     Args:
         target: a Shiny file, Core or Express, with an attribute behind a colon if it is not ``app``; or
             module:attribute.
-
-    Returns:
-        The ASGI app.
 
     Raises:
         LoadError: it is no ASGI app, or the attribute is missing.
@@ -41,17 +51,19 @@ def load(target: str) -> ASGIApp:
     place, _, attribute = target.partition(":")
     if not place.endswith(".py"):
         sys.path.insert(0, str(Path.cwd()))
-        app = _attribute(importlib.import_module(place), attribute, target)
+        module = importlib.import_module(place)
+        app = _attribute(module, attribute, target)
     else:
         file = Path(place)
         sys.path.insert(0, str(file.parent))
         if not attribute and _is_express(file):
             from shiny.express import wrap_express_app
 
-            return wrap_express_app(file)
-        app = _attribute(_module_of(file), attribute or "app", target)
+            return Loaded(wrap_express_app(file), None)
+        module = _module_of(file)
+        app = _attribute(module, attribute or "app", target)
     _check_asgi(app, target)
-    return cast("ASGIApp", app)
+    return Loaded(cast("ASGIApp", app), module)
 
 
 def is_shiny(app: ASGIApp) -> bool:
@@ -79,7 +91,7 @@ def _is_express(file: Path) -> bool:
     return is_express_app(str(file), None)
 
 
-def _module_of(file: Path) -> Any:
+def _module_of(file: Path) -> ModuleType:
     """Import a file under its own name, as `shiny run` does, unless a module of that name is loaded already."""
     name = file.stem if file.stem not in sys.modules else "sticky_" + re.sub(r"\W", "_", file.stem)
     spec = importlib.util.spec_from_file_location(name, file)

@@ -26,9 +26,12 @@ class Ready:
 
     Attributes:
         shiny: of a worker: whether its app is Shiny's.
+        left: of a fork server: what each fork imports itself, to stand behind "each worker imports"; empty if
+            all is shared.
     """
 
     shiny: bool = True
+    left: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Beat:
 
 @dataclass(frozen=True)
 class Unforkable:
-    """A fork server must not fork, and ends.
+    """A fork server must not fork, and ends. It has noted what another one had better leave to its forks.
 
     Attributes:
         reason: what the app does, to stand behind "because it".

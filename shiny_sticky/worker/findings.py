@@ -1,0 +1,158 @@
+"""What an app's imports have left that forks cannot share, remembered from one start to the next.
+
+A file of JSON in a folder that only the app's user may use: the fork server of one start writes it, that of the
+next reads it. What packages do holds as long as none is installed or removed; what the app's own files do, until
+one of them changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import sysconfig
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .forkable import Blocker
+from .import_watch import ImportWatch
+
+# The app's own file, which is imported under no name.
+APP = ""
+
+# Bytes of a file of findings; more is none.
+LARGEST = 1 << 20
+
+HERE = str(Path(__file__).parent)
+
+
+@dataclass(frozen=True)
+class Left:
+    """A module that is left for the forks to import.
+
+    Attributes:
+        reason: what it does, to stand behind "which": ``starts a thread at import (poll)``.
+        importers: the modules that were importing it, the outermost first.
+        is_own: whether it is one of the app's files, and not of a package.
+    """
+
+    reason: str
+    importers: list[str] = field(default_factory=list)
+    is_own: bool = False
+
+
+class Findings:
+    """The modules that an app's parent leaves for its forks to import.
+
+    Args:
+        file: where they are remembered; empty for nowhere.
+        app_file: the app's, if it is a file.
+
+    Attributes:
+        left: by name; the app's own file is :data:`APP`.
+    """
+
+    def __init__(self, file: str, app_file: Path) -> None:
+        self._file = Path(file) if file else None
+        self._app_file = app_file
+        self.left: dict[str, Left] = {}
+        with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+            self._read()
+
+    def leads_to(self, name: str) -> bool:
+        """Whether the import of a module, or of a package that it is in, imports one that is left."""
+        parts = name.split(".")
+        names = {".".join(parts[: count + 1]) for count in range(len(parts))}
+        return any(not names.isdisjoint([module, *left.importers]) for module, left in self.left.items())
+
+    def add(self, blockers: list[Blocker], watch: ImportWatch) -> None:
+        """Note who has left what keeps this process from being forked, and remember it."""
+        for blocker in blockers:
+            for resource in blocker.resources:
+                *importers, module = watch.left_by(resource) or (APP,)
+                left = Left(blocker.reason, importers, module == APP or is_own(module))
+                self.left.setdefault(module, left)
+        with suppress(OSError):  # the disk is full: the next start finds it out again
+            self._write()
+
+    def _read(self) -> None:
+        """Read what still holds.
+
+        Raises:
+            OSError: there is nothing to read.
+            ValueError: and others; it is not what was written.
+        """
+        if self._file is None:
+            return
+        with self._file.open("rb") as stream:
+            told = json.loads(stream.read(LARGEST))
+        if told["packages"] != _packages():
+            return
+        changed = any(_digest(Path(file)) != digest for file, digest in told["files"].items())
+        left = {str(name): _left_of(each) for name, each in told["left"].items()}
+        self.left = {name: each for name, each in left.items() if not (changed and each.is_own)}
+
+    def _write(self) -> None:
+        """Write all in one step.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        if self._file is None:
+            return
+        told = {
+            "packages": _packages(),
+            "files": {file: _digest(Path(file)) for file in sorted({*_own_files(), str(self._app_file)})},
+            "left": {name: dataclasses.asdict(left) for name, left in self.left.items()},
+        }
+        part = self._file.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(told, indent=1))
+        part.replace(self._file)
+
+
+def is_own(module: str) -> bool:
+    """Whether a module is one of the app's files, and of no package or Python itself."""
+    return str(getattr(sys.modules.get(module), "__file__", None) or "") in _own_files()
+
+
+def _own_files() -> set[str]:
+    """The files of modules that belong to the app: those outside of all that is installed."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    installed = _installed_folders()
+    return {file for file in files if isinstance(file, str) and not file.startswith(installed)}
+
+
+def _installed_folders() -> tuple[str, ...]:
+    folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders |= {place for place in sys.path if place.endswith(("site-packages", "dist-packages"))}
+    return tuple(f"{folder}{os.sep}" for folder in (*folders, HERE) if folder)
+
+
+def _packages() -> str:
+    """A digest of which packages of which version are installed for this interpreter."""
+    names = [sys.version]
+    for folder in sys.path:
+        with suppress(OSError):
+            names += [entry.name for entry in Path(folder).iterdir() if entry.suffix in (".dist-info", ".egg-info")]
+    return hashlib.sha256("\n".join(sorted(names)).encode(errors="replace")).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    """A digest of a file's content; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _left_of(told: Any) -> Left:
+    """What was written of a module.
+
+    Raises:
+        TypeError, KeyError: it is not what was written.
+    """
+    return Left(str(told["reason"]), [str(name) for name in told["importers"]], bool(told["is_own"]))
