@@ -74,7 +74,7 @@ class Findings:
         for blocker in blockers:
             for resource in blocker.resources:
                 *importers, module = watch.left_by(resource) or (APP,)
-                left = Left(blocker.reason, importers, module == APP or is_own(module))
+                left = Left(blocker.reason, importers, is_own(module))
                 self.left.setdefault(module, left)
         with suppress(OSError):  # the disk is full: the next start finds it out again
             self._write()
@@ -116,7 +116,7 @@ class Findings:
 
 def is_own(module: str) -> bool:
     """Whether a module is one of the app's files, and of no package or Python itself."""
-    return str(getattr(sys.modules.get(module), "__file__", None) or "") in _own_files()
+    return module == APP or str(getattr(sys.modules.get(module), "__file__", None) or "") in _own_files()
 
 
 def _own_files() -> set[str]:

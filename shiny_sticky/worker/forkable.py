@@ -55,10 +55,12 @@ class Blocker(NamedTuple):
     Attributes:
         reason: what the import does, to stand behind "it": ``starts a thread at import (poll)``.
         resources: what it has left.
+        renewable: whether an app can make it anew in a fork.
     """
 
     reason: str
     resources: list[Resource]
+    renewable: bool = True
 
 
 def open_descriptors() -> dict[int, str]:
@@ -111,6 +113,7 @@ def _native_threads() -> Iterator[Blocker]:
             yield Blocker(
                 f"starts {_count('thread', len(threads))} of a native library at import ({which})",
                 [Resource("thread", thread.number) for thread in threads],
+                renewable=False,
             )
             return
         time.sleep(0.01)

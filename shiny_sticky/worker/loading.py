@@ -8,6 +8,7 @@ import inspect
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, cast
@@ -64,6 +65,20 @@ def load(target: str) -> Loaded:
         app = _attribute(module, attribute or "app", target)
     _check_asgi(app, target)
     return Loaded(cast("ASGIApp", app), module)
+
+
+def on_fork(loaded: Loaded) -> Callable[[], object] | None:
+    """The function by which an app makes anew in a fork what it has opened at its import; None if it has none.
+
+    Raises:
+        LoadError: it cannot be called so.
+    """
+    hook = getattr(loaded.module, "on_fork", None)
+    if hook is None:
+        return None
+    if not callable(hook) or inspect.iscoroutinefunction(hook):
+        raise LoadError("on_fork is no plain function; what is to be awaited belongs into the app's lifespan.")
+    return cast("Callable[[], object]", hook)
 
 
 def is_shiny(app: ASGIApp) -> bool:

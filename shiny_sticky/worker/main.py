@@ -5,19 +5,22 @@ from __future__ import annotations
 import faulthandler
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 from . import shiny_apps
 from .asgi import ASGIApp
 from .control_channel import ControlChannel
 from .draining import WorkerState
 from .fork_server import ForkServer
-from .loading import Loaded, LoadError, is_shiny, load, readable_traceback
+from .loading import LoadError, is_shiny, load, readable_traceback
 from .middleware import stack
 from .options import WorkerOptions
 from .protocol import Failed
 from .shared_import import SharedImport
 
 LOAD_FAILED = 3
+
+T = TypeVar("T")
 
 
 def main() -> int:
@@ -38,9 +41,7 @@ def run_worker(options: WorkerOptions) -> int:
     """Import the app and serve it."""
     channel = ControlChannel.of(options)
     channel.watch()
-    loaded = _loaded(lambda: load(options.target), options.target, channel.tell)
-    if loaded is None:
-        return LOAD_FAILED
+    loaded = _told(lambda: load(options.target), options.target, channel.tell)
     shiny_apps.collect()
     return serve_app(loaded.app, options, channel)
 
@@ -48,11 +49,8 @@ def run_worker(options: WorkerOptions) -> int:
 def run_fork_server(options: WorkerOptions) -> int:
     """Import the app, and fork workers off this process; each of them returns from here as well, at its end."""
     server = ForkServer(options)
-    shared = SharedImport(options, server)
-    loaded = _loaded(shared.load, options.target, server.tell)
+    loaded = _told(SharedImport(options, server).load, options.target, server.tell)
     if loaded is None:
-        return LOAD_FAILED
-    if not shared.fork():
         return 0
     # From here on this is a fork, and does as if it had been spawned.
     return serve_app(loaded.app, server.options, server.channel)
@@ -68,20 +66,23 @@ def serve_app(app: ASGIApp, options: WorkerOptions, channel: ControlChannel) -> 
     return 0
 
 
-def _loaded(load: Callable[[], Loaded], target: str, tell: Callable[[object], None]) -> Loaded | None:
-    """The app; None if it cannot be had, and then the launcher knows why.
+def _told(load: Callable[[], T], target: str, tell: Callable[[object], None]) -> T:
+    """What the import of an app gives.
 
     Args:
-        load: gives it.
+        load: imports it.
         target: as people know it.
-        tell: tells the launcher.
+        tell: tells the launcher why it cannot be had.
+
+    Raises:
+        SystemExit: it cannot be had, and the launcher knows.
     """
     faulthandler.enable()  # a hung worker is ended by SIGABRT: its stacks go to the log
     try:
         import uvicorn  # noqa: F401
     except ImportError:
         tell(Failed(f"{sys.executable} has no uvicorn; install it there: pip install shiny uvicorn"))
-        return None
+        sys.exit(LOAD_FAILED)
     try:
         return load()
     except LoadError as error:
@@ -95,4 +96,4 @@ def _loaded(load: Callable[[], Loaded], target: str, tell: Callable[[object], No
         tell(Failed(text, readable_traceback(error)))
     except BaseException as error:  # the app's own code may even call sys.exit()
         tell(Failed(f"{target} cannot be imported.", readable_traceback(error)))
-    return None
+    sys.exit(LOAD_FAILED)

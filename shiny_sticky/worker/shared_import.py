@@ -8,15 +8,17 @@ been.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from . import shiny_apps, shutdown_callbacks
-from .findings import APP, Findings
+from .findings import APP, Findings, is_own
 from .fork_server import ForkServer
+from .forkable import Blocker, Resource
 from .header_imports import header_imports
 from .import_watch import ImportWatch
-from .loading import Loaded, load
+from .loading import Loaded, load, on_fork
 from .options import WorkerOptions
 
 
@@ -34,30 +36,30 @@ class SharedImport:
         self._file = _file_of(options.target)
         self._findings = Findings(options.findings, self._file)
         self._watch = ImportWatch(self._stop_before)
+        self._on_fork: Callable[[], object] | None = None
 
-    def load(self) -> Loaded:
+    def load(self) -> Loaded | None:
         """Import the app here as far as forks can share that, and the rest in each fork.
 
         Returns:
-            The app: in this process, if forks can share all of it; else in each fork.
+            In each fork: the app. In this process itself, at its end: None.
 
         Raises:
-            Exception: as :func:`.loading.load` does.
+            Exception: as :func:`.loading.load` does, or whatever the app's on_fork raises.
         """
         if self._findings.left:
             self._import_header()
             self._stop_before(APP)
         loaded = load(self._target)
-        shiny_apps.collect()
+        if self._server.is_fork:
+            shiny_apps.collect()
+            return loaded
+        self._on_fork = on_fork(loaded)
+        if not self._fork(left=""):
+            return None
+        if self._on_fork is not None:
+            self._on_fork()
         return loaded
-
-    def fork(self) -> bool:
-        """Fork workers off here, now that the app is imported, unless it was done before.
-
-        Returns:
-            Whether this is a fork; else it is this process itself, at its end.
-        """
-        return self._server.is_fork or self._fork(left="")
 
     def _import_header(self) -> None:
         """Import what forks can share of that which the app imports behind what they cannot share."""
@@ -90,7 +92,7 @@ class SharedImport:
             Whether this is a fork; else it is this process itself, at its end.
         """
         shutdown_callbacks.take()
-        if blockers := self._server.blockers():
+        if blockers := self._blockers():
             self._findings.add(blockers, self._watch)
             self._server.refuse(blockers[0].reason)
         is_fork = self._server.run(left)
@@ -98,6 +100,17 @@ class SharedImport:
         if not is_fork:
             shutdown_callbacks.run()
         return is_fork
+
+    def _blockers(self) -> list[Blocker]:
+        """Why this process must not be forked; what the app makes anew in each fork is no reason."""
+        found = self._server.blockers()
+        if self._on_fork is None:
+            return found
+        return [each for each in found if not (each.renewable and all(map(self._is_the_app_s, each.resources)))]
+
+    def _is_the_app_s(self, resource: Resource) -> bool:
+        """Whether it is one of the app's own files that has left something behind."""
+        return is_own((self._watch.left_by(resource) or (APP,))[-1])
 
 
 def _file_of(target: str) -> Path:

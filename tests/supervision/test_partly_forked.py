@@ -155,6 +155,43 @@ def test_what_is_no_reason_not_to_fork(site_of):
     assert (reply["sum"], reply["rows"]) == (300.0**3, [[0]]), "both work in a fork"
 
 
+REOPENED = f"""
+import socket
+{THREAD.format(", daemon=True")}
+OPENED = []
+
+
+def on_fork():
+    OPENED.append(os.getpid())
+    threading.Thread(target=time.sleep, args=(3600,), name="anew", daemon=True).start()
+    ME["threads"] = [thread.name for thread in threading.enumerate() if not thread.name.startswith("sticky")]
+
+
+serve = app
+
+
+async def app(scope, receive, send):
+    ME["opened"] = OPENED
+    await serve(scope, receive, send)
+"""
+
+
+def test_an_app_may_open_anew_in_each_fork_what_it_opened_at_import(site_of):
+    """So it says by having a function on_fork, and is shared as a whole."""
+    site = echo_site(site_of, REOPENED)
+    assert site.said("each worker imports") == []
+    assert imports(site) == site.parents()
+    for worker, pid in site.table().items():
+        seen = site.ask(cookie=f"sticky={worker}").json
+        assert (seen["pid"], seen["opened"], seen["threads"]) == (pid, [pid], ["MainThread", "anew"])
+    # A mistake in it is told as one of the import is.
+    (site.folder / "app.py").write_text(f"{COUNTED}{ECHO_CODE}\ndef on_fork():\n    raise OSError('no database')\n")
+    failed = site.command("reload", str(site.config))
+    assert failed.returncode == 1
+    assert "OSError: no database" in failed.stderr
+    assert site.ask().json["pid"] in site.table().values()
+
+
 # --- packages
 
 PACKAGE = "import os\nwith open(os.environ['SEEN'], 'a') as file: file.write(f'{__name__} {os.getpid()}\\n')\n"
