@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from shiny_sticky import processes, resources
+from shiny_sticky import processes
 from shiny_sticky.concurrency import mark_retrieved
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.processes import Process
 from shiny_sticky.settings import names
 from shiny_sticky.settings.model import AppSettings, Settings
-from shiny_sticky.settings.users import environment_of
 from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
 from shiny_sticky.supervision.rundir import RunDir
+from shiny_sticky.supervision.spawning import spawn
 from shiny_sticky.worker.options import CacheOptions, DependencyOptions, WorkerOptions
 
 # Seconds that a fork server gets to end when it must not fork, or has imported the app too slowly.
@@ -27,6 +26,9 @@ END_SECONDS = 4
 
 # The file in which it remembers what it leaves to its forks.
 FINDINGS = "findings.json"
+
+# Why forks share nothing of an app whose first fork did not answer.
+DISTRUST = "did not work in a process forked off its import"
 
 # Imports to try: one finds out what to leave, the next leaves that. A third one, if the app does other things then.
 IMPORTS = 3
@@ -58,6 +60,9 @@ class Release:
         self._output = output
         self._fork_server: ForkServerProcess | None = None
         self._importing: asyncio.Task[None] | None = None
+        self._spare: Incarnation | None = None  # started before it is wanted
+        self._distrust = ""  # why nothing of the app is shared by forks; empty if it is
+        self._proving = asyncio.Lock()  # held until the first fork of a fork server answers
         # Held while a process starts, so that the launcher never has the descriptors of two starts open.
         self._start_lock = asyncio.Lock()
 
@@ -72,8 +77,12 @@ class Release:
         """Whether there is no fork server, nor is one being started."""
         return self.fork_server is None and (self._importing is None or self._importing.done())
 
-    async def prepare(self) -> None:
+    async def prepare(self, worker: str = "") -> None:
         """Wait until processes can be had: the app is imported, if they are to be forked.
+
+        Args:
+            worker: one that is to be started then. If forks import a part of the app, its process is started now,
+                to see whether they can.
 
         Raises:
             StartFailed: it cannot be imported, or not in time (start_timeout); the app is named.
@@ -84,6 +93,8 @@ class Release:
             raise failure.of(self.app_name) from None
         except OSError as error:  # no file descriptor left
             raise StartFailed(f"App {self.app_name}: cannot be imported: {error}") from None
+        if worker and self.fork_server is not None and self.fork_server.left:
+            self._spare = await self.start(worker)
 
     async def try_import(self) -> None:
         """Import the app in a process that ends at once, whether workers would be forked off it or not.
@@ -112,9 +123,58 @@ class Release:
         Raises:
             StartFailed: it did not come up, and is not running; the app is named.
         """
+        spare = self._spare
+        if spare is not None and spare.worker == worker:
+            self._spare = None
+            if spare.alive:
+                return spare
+        async with self._proving:
+            await self.prepare()
+            if self.fork_server is not None and not self.fork_server.proven:
+                return await self._start_first(worker)
+        return await self._start(worker)
+
+    async def _start_first(self, worker: str) -> Incarnation:
+        """Start the first process that is forked off an import, before any other is.
+
+        Some libraries let themselves be forked, and then do not work: if it does not answer, one is tried that
+        shares nothing of the app, and if that answers, all others are like it.
+
+        Raises:
+            StartFailed: neither did come up.
+        """
+        try:
+            incarnation = await self._start(worker)
+        except StartFailed as failure:
+            # The app's own code says what is wrong, or what failed was not the fork.
+            if failure.traceback or self._distrust or self.fork_server is None:
+                raise
+            self._output.problem(f"{failure} Perhaps because it was forked: another one imports all of it itself.")
+            self._forget_fork_server(DISTRUST)
+            try:
+                incarnation = await self._start(worker)
+            except StartFailed:
+                self._forget_fork_server()
+                raise
+        if self.fork_server is not None:
+            self.fork_server.prove()
+        return incarnation
+
+    def _forget_fork_server(self, distrust: str = "") -> None:
+        """Let the fork server end, and the next process be forked off another one.
+
+        Args:
+            distrust: why that is to share nothing of the app; empty if it may.
+        """
+        self._distrust = distrust
+        if self._fork_server is not None:
+            self._fork_server.drain()
+            self._fork_server = None
+
+    async def _start(self, worker: str) -> Incarnation:
+        """Start a process for a worker, and wait until it answers; raises what :meth:`start` does."""
         incarnation = None
         try:
-            await self._prepare()
             incarnation = await self._begin(worker)
             await incarnation.wait_ready(self.app.start_timeout)
             self.is_shiny = incarnation.serves_shiny
@@ -133,6 +193,8 @@ class Release:
         """Start nothing more: the fork server ends with the last of its forks."""
         if self._importing is not None:
             self._importing.cancel()
+        if self._spare is not None:
+            self._spare.kill()
         if self._fork_server is not None:
             self._fork_server.drain()
 
@@ -210,7 +272,7 @@ class Release:
         """
         name = self._run_dir.new_fork_server(self.app_name)
         with Channels.open(self._run_dir, name, listens=False) as channels:
-            options = WorkerOptions(name=name, target=self.app.target, forks=True, findings=findings)
+            options = WorkerOptions(name, self.app.target, forks=True, findings=findings, distrust=self._distrust)
             process = await self._spawn(options, channels, {})
             self._run_dir.note_pid(channels.descriptors.pid_file, process.pid)
             return ForkServerProcess(
@@ -264,48 +326,8 @@ class Release:
         environment = {"STICKY_WORKER": names.worker_of(options.name), "STICKY_INCARNATION": options.name}
         return await self._spawn(options, channels, environment)
 
-    async def _spawn(
-        self, options: WorkerOptions, channels: Channels, environment: Mapping[str, str]
-    ) -> asyncio.subprocess.Process:
-        """Start a process in the app's own interpreter, environment and folder.
-
-        Args:
-            options: the worker's or fork server's.
-            channels: to connect it with.
-            environment: variables beside the app's own.
-
-        Raises:
-            StartFailed: the interpreter cannot be run.
-        """
-        owner = self._run_dir.owner
-        options = replace(options, descriptors=channels.descriptors)
-        interpreter = str(self.app.python or sys.executable)
-        try:
-            return await asyncio.create_subprocess_exec(
-                interpreter,
-                str(resources.path("worker")),
-                options.name,
-                options.to_json(),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=channels.stdout,
-                stderr=channels.stderr,
-                env={**environment_of(owner), **self.app.env, **environment},
-                cwd=self._working_folder(),
-                pass_fds=channels.descriptors.all(),
-                # Ctrl-C is for the launcher, which ends its workers in order.
-                start_new_session=True,
-                user=owner.uid if owner.switches else None,
-                group=owner.gid if owner.switches else None,
-                extra_groups=[] if owner.switches else None,
-            )
-        except OSError as error:
-            name = names.worker_of(options.name)
-            raise StartFailed(f"{name} cannot be started with {interpreter}: {error.strerror}") from error
-
-    def _working_folder(self) -> Path:
-        """The folder the app runs in: a file's own, as on other Shiny hosts; else the settings file's."""
-        file = Path(self.app.target.partition(":")[0])
-        return file.parent if file.suffix == ".py" else self._folder
+    async def _spawn(self, options: WorkerOptions, channels: Channels, environment: Mapping[str, str]) -> Process:
+        return await spawn(options, channels, self.app, self._folder, self._run_dir.owner, environment)
 
     def _report_exit(self, server: ForkServerProcess) -> None:
         how = processes.how_it_ended(server.exit_code)

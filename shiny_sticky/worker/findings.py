@@ -24,6 +24,9 @@ from .import_watch import ImportWatch
 # The app's own file, which is imported under no name.
 APP = ""
 
+# Everything of the app: its parent has nothing but what serves it.
+ALL = "*"
+
 # Bytes of a file of findings; more is none.
 LARGEST = 1 << 20
 
@@ -54,14 +57,18 @@ class Findings:
 
     Attributes:
         left: by name; the app's own file is :data:`APP`.
+        proven: whether a fork has worked with that.
     """
 
     def __init__(self, file: str, app_file: Path) -> None:
         self._file = Path(file) if file else None
         self._app_file = app_file
+        self._files: dict[str, str] = {}  # the app's own, each with a digest
         self.left: dict[str, Left] = {}
-        with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            self._read()
+        self.proven = False
+        if self._file is not None:
+            with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+                self._read(self._file)
 
     def leads_to(self, name: str) -> bool:
         """Whether the import of a module, or of a package that it is in, imports one that is left."""
@@ -76,42 +83,53 @@ class Findings:
                 *importers, module = watch.left_by(resource) or (APP,)
                 left = Left(blocker.reason, importers, is_own(module))
                 self.left.setdefault(module, left)
-        with suppress(OSError):  # the disk is full: the next start finds it out again
-            self._write()
+        self._remember()
 
-    def _read(self) -> None:
+    def prove(self) -> None:
+        """Note that a fork has worked, and remember it."""
+        if not self.proven:
+            self.proven = True
+            self._remember()
+
+    def _read(self, file: Path) -> None:
         """Read what still holds.
 
         Raises:
             OSError: there is nothing to read.
             ValueError: and others; it is not what was written.
         """
-        if self._file is None:
-            return
-        with self._file.open("rb") as stream:
+        with file.open("rb") as stream:
             told = json.loads(stream.read(LARGEST))
         if told["packages"] != _packages():
             return
-        changed = any(_digest(Path(file)) != digest for file, digest in told["files"].items())
-        left = {str(name): _left_of(each) for name, each in told["left"].items()}
-        self.left = {name: each for name, each in left.items() if not (changed and each.is_own)}
+        files = {str(name): str(digest) for name, digest in told["files"].items()}
+        unchanged = all(_digest(Path(name)) == digest for name, digest in files.items())
+        for name, each in told["left"].items():
+            left = _left_of(each)
+            if unchanged or not left.is_own:
+                self.left[str(name)] = left
+        if unchanged:
+            self._files, self.proven = files, bool(told["proven"])
 
-    def _write(self) -> None:
-        """Write all in one step.
+    def _remember(self) -> None:
+        """Write all in one step; if the disk is full, the next start finds it out again."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._write(self._file)
 
-        Raises:
-            OSError: the disk is full.
-        """
-        if self._file is None:
-            return
+    def _write(self, file: Path) -> None:
         told = {
             "packages": _packages(),
-            "files": {file: _digest(Path(file)) for file in sorted({*_own_files(), str(self._app_file)})},
+            "files": {
+                **self._files,
+                **{str(own): _digest(own) for own in (*map(Path, _own_files()), self._app_file)},
+            },
+            "proven": self.proven,
             "left": {name: dataclasses.asdict(left) for name, left in self.left.items()},
         }
-        part = self._file.with_suffix(f".{os.getpid()}.part")
+        part = file.with_suffix(f".{os.getpid()}.part")
         part.write_text(json.dumps(told, indent=1))
-        part.replace(self._file)
+        part.replace(file)
 
 
 def is_own(module: str) -> bool:

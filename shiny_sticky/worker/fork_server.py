@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
 from typing import NoReturn
@@ -19,7 +20,7 @@ from typing import NoReturn
 from . import after_fork, forkable, shutdown_callbacks
 from .control_channel import ControlChannel
 from .options import Descriptors, WorkerOptions
-from .protocol import Ended, Fork, Forked, Ready, Refused, Retire, Unforkable, decode
+from .protocol import Ended, Fork, Forked, Proven, Ready, Refused, Retire, Unforkable, decode
 
 # A request to fork brings along: standard output, standard error, and a worker's descriptors.
 FORK_DESCRIPTORS = 2 + len(fields(Descriptors))
@@ -81,11 +82,12 @@ class ForkServer:
             stream.flush()
         os._exit(0)
 
-    def run(self, left: str) -> bool:
+    def run(self, ready: Ready, on_proven: Callable[[], None]) -> bool:
         """Fork a worker whenever the launcher asks for one, until it wants no more and all have ended.
 
         Args:
-            left: what forks import themselves, in words; empty for nothing.
+            ready: what the launcher is told of the import.
+            on_proven: called when the first fork answers.
 
         Returns:
             Whether this is a fork; else it is this process itself, at its end.
@@ -108,7 +110,8 @@ class ForkServer:
         self._poll = select.poll()
         self._poll.register(woken, select.POLLIN)
         self._poll.register(self.channel.descriptor, select.POLLIN)
-        self.tell(Ready(left=left))
+        self._on_proven = on_proven
+        self.tell(ready)
         while self._wanted or self._children:
             for descriptor, _ in self._poll.poll():
                 if descriptor == self.channel.descriptor:
@@ -154,6 +157,8 @@ class ForkServer:
             asked = decode(line)
             if isinstance(asked, Retire):
                 self._wanted = False
+            elif isinstance(asked, Proven):
+                self._on_proven()
             elif isinstance(asked, Fork):
                 options = WorkerOptions.from_json(asked.options)
                 if self._fork(options.name, descriptors):

@@ -13,13 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import shiny_apps, shutdown_callbacks
-from .findings import APP, Findings, is_own
+from .findings import ALL, APP, Findings, Left, is_own
 from .fork_server import ForkServer
 from .forkable import Blocker, Resource
 from .header_imports import header_imports
 from .import_watch import ImportWatch
 from .loading import Loaded, load, on_fork
 from .options import WorkerOptions
+from .protocol import Ready
 
 
 class SharedImport:
@@ -35,6 +36,9 @@ class SharedImport:
         self._server = server
         self._file = _file_of(options.target)
         self._findings = Findings(options.findings, self._file)
+        if options.distrust:
+            self._findings.left = {ALL: Left(options.distrust)}
+            self._findings.proven = False
         self._watch = ImportWatch(self._stop_before)
         self._on_fork: Callable[[], object] | None = None
 
@@ -48,7 +52,10 @@ class SharedImport:
             Exception: as :func:`.loading.load` does, or whatever the app's on_fork raises.
         """
         if self._findings.left:
-            self._import_header()
+            if ALL not in self._findings.left:
+                self._import_header()
+            elif "shiny" in self._file.read_text(errors="replace"):
+                import shiny  # noqa: F401
             self._stop_before(APP)
         loaded = load(self._target)
         if self._server.is_fork:
@@ -63,9 +70,6 @@ class SharedImport:
 
     def _import_header(self) -> None:
         """Import what forks can share of that which the app imports behind what they cannot share."""
-        from .server import load_server
-
-        load_server()
         sys.path.insert(0, str(self._file.parent))
         for each in header_imports(self._file, self._file.parent):
             if not self._findings.leads_to(each.module):
@@ -75,7 +79,8 @@ class SharedImport:
 
     def _stop_before(self, module: str) -> None:
         """Go on in forks only, if a module is left to them."""
-        left = self._findings.left.get(module)
+        everything = self._findings.left.get(ALL) if module == APP else None
+        left = everything or self._findings.left.get(module)
         if left is None or self._server.is_fork:
             return
         name = module if left.is_own else module.partition(".")[0]
@@ -95,7 +100,7 @@ class SharedImport:
         if blockers := self._blockers():
             self._findings.add(blockers, self._watch)
             self._server.refuse(blockers[0].reason)
-        is_fork = self._server.run(left)
+        is_fork = self._server.run(Ready(left=left, proven=self._findings.proven), self._findings.prove)
         self._watch.end()
         if not is_fork:
             shutdown_callbacks.run()

@@ -192,6 +192,39 @@ def test_an_app_may_open_anew_in_each_fork_what_it_opened_at_import(site_of):
     assert site.ask().json["pid"] in site.table().values()
 
 
+FORKED_WRONGLY = """
+IMPORTED_BY = os.getpid()
+serve = app
+
+
+async def app(scope, receive, send):
+    if os.getpid() != IMPORTED_BY and scope["type"] == "lifespan":
+        {wrong}
+    ME["imported_by"] = IMPORTED_BY
+    await serve(scope, receive, send)
+"""
+
+
+FAILS = "await receive(); await send({'type': 'lifespan.startup.failed', 'message': 'no'})\n        return"
+
+
+@pytest.mark.parametrize("wrong", ["os.abort()", FAILS, "time.sleep(3600)"], ids=["crashes", "fails", "hangs"])
+def test_what_does_not_work_when_forked_is_found_by_the_first_fork_and_not_shared(site_of, wrong):
+    """Nothing in the process that it would be forked off shows it."""
+    site = echo_site(site_of, FORKED_WRONGLY.format(wrong=wrong), app={"start_timeout": 10})
+    (line,) = site.said("Perhaps because it was forked")
+    assert "app1" in line, "the second was not made before"
+    assert site.said("each worker imports app.py itself, which did not work in a process forked off its import")
+    for worker, pid in site.table().items():
+        assert site.ask(cookie=f"sticky={worker}").json["imported_by"] == pid
+    (old,) = site.parents()
+    count = len(imports(site))
+    site.reload()
+    assert set(site.parents()) != {old}
+    assert len(imports(site)) == count + 2, "it is remembered"
+    assert len(site.said("Perhaps because it was forked")) == 1
+
+
 # --- packages
 
 PACKAGE = "import os\nwith open(os.environ['SEEN'], 'a') as file: file.write(f'{__name__} {os.getpid()}\\n')\n"
