@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Mapping
+import secrets
 from pathlib import Path
 
-from shiny_sticky import processes
-from shiny_sticky.concurrency import mark_retrieved
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.processes import Process
 from shiny_sticky.settings import names
 from shiny_sticky.settings.model import AppSettings, Settings
+from shiny_sticky.supervision.app_import import AppImport
 from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
 from shiny_sticky.supervision.rundir import RunDir
-from shiny_sticky.supervision.spawning import spawn
 from shiny_sticky.worker.options import CacheOptions, DependencyOptions, WorkerOptions
-
-# Seconds that a fork server gets to end when it must not fork, or has imported the app too slowly.
-END_SECONDS = 4
-
-# The file in which it remembers what it leaves to its forks.
-FINDINGS = "findings.json"
 
 # Why forks share nothing of an app whose first fork did not answer.
 DISTRUST = "did not work in a process forked off its import"
 
-# Imports to try: one finds out what to leave, the next leaves that. A third one, if the app does other things then.
-IMPORTS = 3
-
 
 class Release:
     """What one deploy read of an app. Everything that it says stays as it is; the next deploy makes another.
-
-    A fork server is started when a process is first wanted, and anew should it be killed.
 
     Args:
         app_name: the app's.
@@ -45,23 +31,29 @@ class Release:
         folder: the settings file's; module:attribute targets are looked up there.
         run_dir: where sockets and pid files go.
         output: where to say what happens.
+        pages_follow: whether open pages are to come back with the next release (--reload).
     """
 
-    def __init__(self, app_name: str, settings: Settings, folder: Path, run_dir: RunDir, output: Output) -> None:
+    def __init__(
+        self,
+        app_name: str,
+        settings: Settings,
+        folder: Path,
+        run_dir: RunDir,
+        output: Output,
+        pages_follow: bool = False,
+    ) -> None:
         self.app_name = app_name
         self.app: AppSettings = settings.apps[app_name]
         self.is_shiny = True  # until one of its processes says that it is not
+        self._tag = secrets.token_hex(4) if pages_follow else ""
         self._drain_timeout = settings.deploy.drain_timeout
+        self._log_size = 2 * (settings.log.max_size or 0)  # a launcher, if there is one, rotates it before that
         self._cache = cache_options(settings, app_name, run_dir)
-        # macOS has fork, but its frameworks do not survive it.
-        self._forks = self.app.preload and sys.platform == "linux"
-        self._folder = folder
+        self._import = AppImport(app_name, self.app, folder, run_dir, output)
         self._run_dir = run_dir
         self._output = output
-        self._fork_server: ForkServerProcess | None = None
-        self._importing: asyncio.Task[None] | None = None
         self._spare: Incarnation | None = None  # started before it is wanted
-        self._distrust = ""  # why nothing of the app is shared by forks; empty if it is
         self._proving = asyncio.Lock()  # held until the first fork of a fork server answers
         # Held while a process starts, so that the launcher never has the descriptors of two starts open.
         self._start_lock = asyncio.Lock()
@@ -69,13 +61,12 @@ class Release:
     @property
     def fork_server(self) -> ForkServerProcess | None:
         """The running fork server; None if there is none."""
-        server = self._fork_server
-        return server if server is not None and server.alive else None
+        return self._import.fork_server
 
     @property
     def ended(self) -> bool:
         """Whether there is no fork server, nor is one being started."""
-        return self.fork_server is None and (self._importing is None or self._importing.done())
+        return self._import.ended
 
     async def prepare(self, worker: str = "") -> None:
         """Wait until processes can be had: the app is imported, if they are to be forked.
@@ -88,7 +79,7 @@ class Release:
             StartFailed: it cannot be imported, or not in time (start_timeout); the app is named.
         """
         try:
-            await self._prepare()
+            await self._import.prepare()
         except StartFailed as failure:
             raise failure.of(self.app_name) from None
         except OSError as error:  # no file descriptor left
@@ -103,14 +94,7 @@ class Release:
             StartFailed: it cannot be imported, or not in time (start_timeout); the app is named.
         """
         try:
-            server = await self._start_fork_server()
-            try:
-                await server.imported(self.app.start_timeout)
-            finally:
-                server.drain()
-                if not await server.wait(END_SECONDS):
-                    server.kill()
-                    await server.wait()
+            await self._import.try_import()
         except StartFailed as failure:
             raise failure.of(self.app_name) from None
 
@@ -147,29 +131,18 @@ class Release:
             incarnation = await self._start(worker)
         except StartFailed as failure:
             # The app's own code says what is wrong, or what failed was not the fork.
-            if failure.traceback or self._distrust or self.fork_server is None:
+            if failure.traceback or self._import.distrust or self.fork_server is None:
                 raise
             self._output.problem(f"{failure} Perhaps because it was forked: another one imports all of it itself.")
-            self._forget_fork_server(DISTRUST)
+            self._import.forget(DISTRUST)
             try:
                 incarnation = await self._start(worker)
             except StartFailed:
-                self._forget_fork_server()
+                self._import.forget()
                 raise
         if self.fork_server is not None:
             self.fork_server.prove()
         return incarnation
-
-    def _forget_fork_server(self, distrust: str = "") -> None:
-        """Let the fork server end, and the next process be forked off another one.
-
-        Args:
-            distrust: why that is to share nothing of the app; empty if it may.
-        """
-        self._distrust = distrust
-        if self._fork_server is not None:
-            self._fork_server.drain()
-            self._fork_server = None
 
     async def _start(self, worker: str) -> Incarnation:
         """Start a process for a worker, and wait until it answers; raises what :meth:`start` does."""
@@ -191,104 +164,30 @@ class Release:
 
     def drain(self) -> None:
         """Start nothing more: the fork server ends with the last of its forks."""
-        if self._importing is not None:
-            self._importing.cancel()
         if self._spare is not None:
             self._spare.kill()
-        if self._fork_server is not None:
-            self._fork_server.drain()
+        self._import.drain()
 
     def terminate(self) -> None:
         """Nothing to do: the fork server ends when its forks do."""
 
     def kill(self) -> None:
         """End the fork server at once; its forks live on."""
-        if self._fork_server is not None:
-            self._fork_server.kill()
+        self._import.kill()
 
     async def wait(self) -> None:
         """Wait for the end of the fork server."""
-        if self._importing is not None:
-            await asyncio.wait({self._importing})
-        if self._fork_server is not None:
-            await self._fork_server.wait()
-
-    async def _prepare(self) -> None:
-        if not self._forks or self.fork_server is not None:
-            return
-        if self._importing is None or self._importing.done():
-            self._importing = asyncio.create_task(self._import(), name=f"import of {self.app_name}")
-            self._importing.add_done_callback(mark_retrieved)
-        await asyncio.shield(self._importing)
-
-    async def _import(self) -> None:
-        """Start a fork server, and keep it if the app may be forked."""
-        again = self._fork_server is not None
-        findings = str(self._run_dir.make_imports_folder(self.app_name) / FINDINGS)
-        for _ in range(IMPORTS):
-            server = await self._start_fork_server(findings)
-            reason = await self._imported(server)
-            if not reason:
-                break
-        else:
-            self._forks = False
-            self._output.event(
-                f"App {self.app_name}: each worker imports it anew, because it {reason}. "
-                "preload: false says so at once."
-            )
-            return
-        self._fork_server = server
-        if server.left:
-            self._output.event(f"App {self.app_name}: each worker imports {server.left}")
-        if again:
-            self._output.event(f"App {self.app_name} is imported anew (pid {server.pid})")
-
-    async def _imported(self, server: ForkServerProcess) -> str:
-        """Wait for the import; a fork server that cannot be had, or must not fork, has ended then.
-
-        Returns:
-            Why it must not fork; empty if it may.
-
-        Raises:
-            StartFailed: the app cannot be imported, or not in time (start_timeout).
-        """
-        try:
-            reason = await server.imported(self.app.start_timeout)
-        except BaseException:
-            server.kill()
-            await server.wait()
-            raise
-        # It may hold a port or lock that the next one, or the workers, need.
-        if reason and not await server.wait(END_SECONDS):
-            server.kill()
-            await server.wait()
-        return reason
-
-    async def _start_fork_server(self, findings: str = "") -> ForkServerProcess:
-        """Start a process that imports the app.
-
-        Args:
-            findings: the file by which it knows what of that to leave to its forks; empty for none: it imports all.
-        """
-        name = self._run_dir.new_fork_server(self.app_name)
-        with Channels.open(self._run_dir, name, listens=False) as channels:
-            options = WorkerOptions(name, self.app.target, forks=True, findings=findings, distrust=self._distrust)
-            process = await self._spawn(options, channels, {})
-            self._run_dir.note_pid(channels.descriptors.pid_file, process.pid)
-            return ForkServerProcess(
-                name, self.app_name, process, channels, self._run_dir, self._output, self._report_exit
-            )
+        await self._import.wait()
 
     async def _begin(self, worker: str) -> Incarnation:
         """Start a process for a worker; it does not answer yet."""
         async with self._start_lock:
             for _ in range(2):
-                await self._prepare()
+                await self._import.prepare()
                 try:
                     return await self._begin_once(worker)
                 except ForkServerGone:
-                    assert self._fork_server is not None
-                    await self._fork_server.wait()
+                    await self._import.wait()
         raise StartFailed("the process that has imported the app ends whenever it is to be forked.")
 
     async def _begin_once(self, worker: str) -> Incarnation:
@@ -308,9 +207,13 @@ class Release:
                 stop_timeout=STOP_SECONDS,
                 drain_timeout=self._drain_timeout,
                 max_sessions=self.app.max_sessions or 0,
+                empty_flushes=self.app.empty_flushes,
+                compress_messages=self.app.compress_messages,
                 cache=self._cache,
                 link=str(self._run_dir.link_of(worker)),
                 dependencies=DependencyOptions(str(notes), str(nginx_cache)),
+                release=self._tag,
+                log_size=self._log_size,
             )
             process = await self._fork_or_spawn(options, channels)
             if problem := self._run_dir.note_pid(channels.descriptors.pid_file, process.pid):
@@ -320,21 +223,10 @@ class Release:
             return Incarnation(name, process, channels, self._drain_timeout, self._run_dir, self._output)
 
     async def _fork_or_spawn(self, options: WorkerOptions, channels: Channels) -> Process:
-        if self._forks:
-            assert self._fork_server is not None
-            return await self._fork_server.fork(options, channels, self.app.start_timeout)
+        if self._import.forks:
+            return await self._import.fork(options, channels)
         environment = {"STICKY_WORKER": names.worker_of(options.name), "STICKY_INCARNATION": options.name}
-        return await self._spawn(options, channels, environment)
-
-    async def _spawn(self, options: WorkerOptions, channels: Channels, environment: Mapping[str, str]) -> Process:
-        return await spawn(options, channels, self.app, self._folder, self._run_dir.owner, environment)
-
-    def _report_exit(self, server: ForkServerProcess) -> None:
-        how = processes.how_it_ended(server.exit_code)
-        self._output.problem(
-            f"App {self.app_name}: the process that forks its workers (pid {server.pid}) {how}; "
-            "those that it has forked serve on"
-        )
+        return await self._import.spawn(options, channels, environment)
 
 
 def cache_options(settings: Settings, app_name: str, run_dir: RunDir) -> CacheOptions | None:

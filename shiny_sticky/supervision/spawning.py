@@ -10,10 +10,12 @@ from pathlib import Path
 
 from shiny_sticky import resources
 from shiny_sticky.errors import StartFailed
+from shiny_sticky.foreign_folders import make
 from shiny_sticky.settings import names
 from shiny_sticky.settings.model import AppSettings
 from shiny_sticky.settings.users import Owner, environment_of
 from shiny_sticky.supervision.channels import Channels
+from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.worker.options import WorkerOptions
 
 
@@ -49,7 +51,7 @@ async def spawn(
             stdout=channels.stdout,
             stderr=channels.stderr,
             env={**environment_of(owner), **app.env, **environment},
-            cwd=_working_folder(app, folder),
+            cwd=app.working_folder(folder),
             pass_fds=channels.descriptors.all(),
             # Ctrl-C is for the launcher, which ends its workers in order.
             start_new_session=True,
@@ -62,7 +64,17 @@ async def spawn(
         raise StartFailed(f"{name} cannot be started with {interpreter}: {error.strerror}") from error
 
 
-def _working_folder(app: AppSettings, folder: Path) -> Path:
-    """The folder the app runs in: a file's own, as on other Shiny hosts; else the settings file's."""
-    file = Path(app.target.partition(":")[0])
-    return file.parent if file.suffix == ".py" else folder
+def findings_file(run_dir: RunDir, app: str) -> Path:
+    """The file in which the fork server of an app remembers what it leaves to its forks.
+
+    Args:
+        run_dir: prepared.
+        app: its name.
+
+    Returns:
+        A file in a folder to which nobody but the user of the workers comes, and which is made.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    return make(make(run_dir.path / "imports", 0o711) / app, 0o700, run_dir.theirs) / "findings.json"

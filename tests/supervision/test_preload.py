@@ -197,7 +197,10 @@ def test_a_killed_worker_is_forked_anew(site_of):
     assert site.parents() == [parent]
 
 
-@pytest.mark.parametrize(("end", "says"), [("os._exit(7)", "exited with code 7"), ("os.abort()", "SIGABRT")])
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [("os._exit(7)", "exited with code 7"), pytest.param("os.abort()", "SIGABRT", marks=pytest.mark.slow)],
+)
 def test_it_is_said_how_a_fork_ended(site_of, end, says):
     site = echo_site(
         site_of, f"import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *_: {end})", app={"hang_timeout": 0}
