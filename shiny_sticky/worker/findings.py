@@ -83,6 +83,7 @@ class Findings:
                 *importers, module = watch.left_by(resource) or (APP,)
                 left = Left(blocker.reason, importers, is_own(module))
                 self.left.setdefault(module, left)
+        self.proven = False
         self._remember()
 
     def prove(self) -> None:
