@@ -75,6 +75,10 @@ class WorkerOptions:
         name: of the incarnation (app2.k3f9), or of the fork server (app-k3f9).
         target: the app.
         forks: whether it is a fork server, which imports the app and forks workers off itself.
+        findings: of a fork server: the file that remembers which of the app's imports are left to the forks; empty
+            for none.
+        distrust: of a fork server: why it is to share nothing of the app with its forks, to stand behind "which";
+            else empty.
         path: where the app is mounted, with a slash at its end.
         stop_timeout: seconds that open requests get after SIGTERM.
         drain_timeout: seconds that open sessions get after SIGUSR2.
@@ -93,6 +97,8 @@ class WorkerOptions:
     name: str
     target: str
     forks: bool = False
+    findings: str = ""
+    distrust: str = ""
     path: str = "/"
     stop_timeout: float = 0
     drain_timeout: float = 0
