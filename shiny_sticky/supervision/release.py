@@ -20,7 +20,7 @@ from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
 from shiny_sticky.supervision.rundir import RunDir
-from shiny_sticky.worker.options import CacheOptions, DependencyOptions, WorkerOptions
+from shiny_sticky.worker.options import CacheOptions, DependencyOptions, ResumeOptions, WorkerOptions
 
 # Seconds that a fork server gets to end when it must not fork, or has imported the app too slowly.
 END_SECONDS = 4
@@ -45,6 +45,7 @@ class Release:
         self.is_shiny = True  # until one of its processes says that it is not
         self._drain_timeout = settings.deploy.drain_timeout
         self._cache = cache_options(settings, app_name, run_dir)
+        self._resume = resume_options(settings)
         # macOS has fork, but its frameworks do not survive it.
         self._forks = self.app.preload and sys.platform == "linux"
         self._folder = folder
@@ -220,6 +221,7 @@ class Release:
                 cache=self._cache,
                 link=str(self._run_dir.link_of(worker)),
                 dependencies=DependencyOptions(str(notes), str(nginx_cache)),
+                resume=self._resume,
             )
             process = await self._fork_or_spawn(options, channels)
             if problem := self._run_dir.note_pid(channels.descriptors.pid_file, process.pid):
@@ -284,6 +286,18 @@ class Release:
             f"App {self.app_name}: the process that forks its workers (pid {server.pid}) {how}; "
             "those that it has forked serve on"
         )
+
+
+def resume_options(settings: Settings) -> ResumeOptions | None:
+    """How an app's workers let sessions outlive their connections; None if they do not.
+
+    Args:
+        settings: all settings.
+    """
+    resume = settings.resume
+    if not resume.timeout:
+        return None
+    return ResumeOptions(resume.timeout, resume.buffer, resume.max_suspended, settings.identity_headers)
 
 
 def cache_options(settings: Settings, app_name: str, run_dir: RunDir) -> CacheOptions | None:
