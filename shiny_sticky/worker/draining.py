@@ -25,6 +25,7 @@ class WorkerState:
         requests: HTTP requests in progress.
         draining: new sessions are refused, and each response closes its connection.
         suspended: sessions, of those that are open, that have lost their connection and wait for another one.
+        is_resumed: whether a websocket's path belongs to a session that has its place already.
         before_exit: what is called when the server is about to close all connections.
     """
 
@@ -36,6 +37,7 @@ class WorkerState:
         self.requests = 0
         self.draining = False
         self.suspended = 0
+        self.is_resumed: Callable[[str], bool] = lambda path: False
         self.before_exit: list[Callable[[], None]] = []
         self._idle: asyncio.Event | None = None
 

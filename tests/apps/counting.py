@@ -1,7 +1,7 @@
 """An ASGI app without Shiny that counts both ways, as counting_app.py does: what is lost, doubled or moved shows.
 
-It sends "0", "1", ... every 0.1 s, and takes the same; what comes out of order is told at once. "report" is answered
-with how many have come. "fill <bytes>" is answered with so many letters, "<code>" closes the websocket.
+It sends "0", "1", ... every 0.1 s, and takes the same; what comes out of order is told at once. "report" is
+answered with how many have come. "fill <bytes>" is answered with so many letters, "<code>" closes the websocket.
 """
 
 import asyncio

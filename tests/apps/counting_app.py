@@ -1,7 +1,7 @@
 """A Shiny app that counts both ways, ten times a second: what gets lost, comes twice or in another order shows.
 
-The worker sends the numbers as custom messages; the page sends its own as the input `tick`, and the worker tells what
-it has got when the input `report` asks for it.
+The worker sends the numbers as custom messages; the page sends its own as the input `tick`, and the worker tells
+what it has got when the input `report` asks for it.
 """
 
 import asyncio

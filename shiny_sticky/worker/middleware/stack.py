@@ -58,7 +58,9 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
 def _resumable(app: ASGIApp, name: str, options: ResumeOptions, state: WorkerState) -> ASGIApp:
     """Let sessions outlive their connections."""
     sessions = Sessions(Limits(options.timeout, options.buffer), options.max_suspended, state)
-    return ResumeMiddleware(app, name, sessions, [header.lower().encode() for header in options.user_headers])
+    resuming = ResumeMiddleware(app, name, sessions, [header.lower().encode() for header in options.user_headers])
+    state.is_resumed = resuming.is_resumed
+    return resuming
 
 
 def _notes(options: WorkerOptions) -> DependencyNotes | None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from collections.abc import Collection
 from contextlib import suppress
 
 from ..asgi import ASGIApp, Message, Receive, Scope, Send
 from . import wire
-from .session import Connection, Session
+from .session import Connection, Session, say
 from .sessions import Sessions
 from .wire import ProtocolViolation
 
@@ -52,6 +51,11 @@ class ResumeMiddleware:
         else:
             await self.app(scope, receive, send)
 
+    def is_resumed(self, path: str) -> bool:
+        """Whether a path leads to a session that is here, with or without a connection."""
+        found = self._resumed.search(path)
+        return found is not None and self._sessions.find(found[1]) is not None
+
     def _user(self, scope: Scope) -> list[bytes]:
         """What a request says of who asks."""
         return sorted(key + b": " + value for key, value in scope["headers"] if key.lower() in self._user_headers)
@@ -72,19 +76,19 @@ class ResumeMiddleware:
         await receive()
         await send({"type": "websocket.accept", "subprotocol": wire.SUBPROTOCOL})
         connection = Connection(receive, send)
+        told = await _first_words(receive)
         session = self._sessions.find(name)
         if session is None:
             await connection.close(wire.GONE)
             return
         try:
-            told = await _first_words(receive)
             if session.user != tuple(self._user(scope)):
                 raise ProtocolViolation("another user")
             number = session.admit(told)
         except ProtocolViolation as problem:
             if not session.warned:  # once: whoever guesses does not fill the log
                 session.warned = True
-                print(f"A session was not resumed: {problem}.", file=sys.stderr)
+                say(f"A session was not resumed: {problem}.")
             await connection.close(wire.REFUSED)
             return
         await session.resume(connection, number)
@@ -119,10 +123,11 @@ class _Opening:
 
     async def send(self, message: Message) -> None:
         """Take a message of the app's."""
-        if message["type"] == "websocket.accept" and not message.get("subprotocol"):
-            await self._accept(message)
-        elif self._session is None:
-            await self._send(message)
+        if self._session is None:
+            if message["type"] == "websocket.accept" and not message.get("subprotocol"):
+                await self._accept(message)
+            else:
+                await self._send(message)
         elif message["type"] == "websocket.send":
             text = message.get("text")
             await self._session.send(text if text is not None else message["bytes"])
@@ -148,23 +153,19 @@ async def _carry(session: Session, connection: Connection) -> None:
     try:
         await session.carry(connection)
     except ProtocolViolation as violation:
-        print(f"A session is over, for its page does not keep to the protocol: {violation}.", file=sys.stderr)
+        say(f"A session is over, for its page does not keep to the protocol: {violation}.")
         await session.close(wire.REFUSED, "")
 
 
 async def _first_words(receive: Receive) -> dict[str, object]:
-    """What a further connection says first.
-
-    Raises:
-        ProtocolViolation: nothing in time, or something else than it must.
-    """
+    """The fields of what a further connection says first; none if it says nothing in time, or something else."""
     message: Message = {}
     with suppress(asyncio.TimeoutError):
         message = await asyncio.wait_for(receive(), ADMISSION_SECONDS)
     content = message.get("bytes") or b""
-    if not content.startswith(wire.RESUME):
-        raise ProtocolViolation("a first message that does not ask for it")
-    return wire.fields(content[1:])
+    with suppress(ProtocolViolation):
+        return wire.fields(content[1:]) if content.startswith(wire.RESUME) else {}
+    return {}
 
 
 async def _say_whether(session: Session | None, send: Send) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -21,6 +22,11 @@ CATCH_UP_SECONDS = 15.0
 
 # What an app is told when its page is closed: RFC 6455, section 7.4.1.
 GOING_AWAY = 1001
+
+
+def say(text: str) -> None:
+    """Tell whoever reads the worker's log."""
+    print(text, file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,8 @@ class Session:
         self._inbox: deque[Message] = deque()
         self._inbox_size = 0
         self._retiring: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()  # something came in, was taken, or acknowledged; or it is over
+        self._wanted: asyncio.Future[None] | None = None  # what the app waits for its next message with
+        self._changed = asyncio.Event()  # something was taken or acknowledged; or it is over
 
     # --- the app's side
 
@@ -113,7 +120,8 @@ class Session:
         while not self._inbox:
             if self.ended is not None:
                 return {"type": "websocket.disconnect", "code": self.ended, "reason": ""}
-            await self._change()
+            self._wanted = asyncio.get_running_loop().create_future()
+            await self._wanted
         message = self._inbox.popleft()
         self._inbox_size -= _size(message)
         self._changed.set()
@@ -125,8 +133,8 @@ class Session:
             return
         self._outgoing.add(payload)
         connection = self.connection
-        if connection is not None and connection.caught_up:
-            await self._put(connection, payload)
+        if connection is not None and connection.caught_up and not await connection.send(wire.framed(payload)):
+            self.lose(connection)
         if self._outgoing.size > self._limits.buffer:
             await self._let_page_catch_up()
 
@@ -190,7 +198,8 @@ class Session:
         await connection.tell(wire.encode(wire.RESUMED, secret=self._secret, next=self._incoming.acknowledged()))
         while self.connection is connection and number < self._outgoing.next:
             number = max(number, self._outgoing.first)
-            await self._put(connection, self._outgoing[number])
+            if not await connection.send(wire.framed(self._outgoing[number])):
+                self.lose(connection)
             number += 1
         connection.caught_up = True
 
@@ -209,7 +218,15 @@ class Session:
                 return
             self.heard_at = self._now()
             self._used_secret = ""
-            await self._take(connection, message)
+            content = message.get("bytes")
+            if content and content[:1] != wire.DATA:
+                await self._obey(connection, content[:1], content[1:])
+                continue
+            self._keep_for_app({**message, "bytes": content[1:]} if content else message)
+            if self._incoming.owed >= ACK_MESSAGES:
+                await self.acknowledge()
+            while self._inbox_size > self._limits.buffer and self.connection is connection:
+                await self._change()
 
     def lose(self, connection: Connection) -> None:
         """A connection is gone. If it carried the session, that waits for another one."""
@@ -226,6 +243,7 @@ class Session:
             self.suspended_at = None
             self._outgoing = Outgoing()
             self._changed.set()
+            self._wake_app()
             self._watcher(self)
 
     async def acknowledge(self) -> None:
@@ -253,14 +271,10 @@ class Session:
 
     # ---
 
-    async def _take(self, connection: Connection, message: Message) -> None:
-        """Take one message of the page's."""
-        content = message.get("bytes") or b""
-        kind = content[:1] or wire.DATA
-        if kind == wire.DATA:
-            await self._take_data(connection, message)
-        elif kind == wire.ACK:
-            self._outgoing.acknowledge(wire.number(content[1:]))
+    async def _obey(self, connection: Connection, kind: bytes, content: bytes) -> None:
+        """Do what a control message of the page's says."""
+        if kind == wire.ACK:
+            self._outgoing.acknowledge(wire.number(content))
             self._changed.set()
         elif kind == wire.PING:
             await connection.tell(wire.PONG)
@@ -270,23 +284,12 @@ class Session:
         elif kind != wire.PONG:
             raise ProtocolViolation(f"a control message of no known kind: {kind!r}")
 
-    async def _take_data(self, connection: Connection, message: Message) -> None:
-        """Keep a message for the app; wait while there are too many bytes that the app has not taken."""
-        if message.get("bytes"):
-            message = {**message, "bytes": message["bytes"][1:]}
+    def _keep_for_app(self, message: Message) -> None:
+        """Count a message of the page's, and keep it until the app takes it."""
         self._incoming.count()
         self._inbox.append(message)
         self._inbox_size += _size(message)
-        self._changed.set()
-        if self._incoming.owed >= ACK_MESSAGES:
-            await self.acknowledge()
-        while self._inbox_size > self._limits.buffer and self.connection is connection:
-            await self._change()
-
-    async def _put(self, connection: Connection, payload: Payload) -> None:
-        """Send a message that is kept on a connection."""
-        if not await connection.send(wire.framed(payload)):
-            self.lose(connection)
+        self._wake_app()
 
     async def _let_page_catch_up(self) -> None:
         """Wait until the page has acknowledged enough; end the session if it does not, or is not there."""
@@ -294,10 +297,16 @@ class Session:
         while self._outgoing.size > self._limits.buffer and self.ended is None:
             left = deadline - self._now()
             if self.connection is None or left <= 0:
+                say(f"A session is over: more than {self._limits.buffer} bytes wait for its page.")
                 await self.close(wire.REFUSED, "more waits for the page than is kept")
                 return
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._change(), left)
+
+    def _wake_app(self) -> None:
+        """There is something for the app, if it waits."""
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
 
     async def _change(self) -> None:
         """Wait until something has changed."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from ..draining import WorkerState
-from .session import Limits, Session
+from .session import Limits, Session, say
 
 SWEEP_SECONDS = 0.5
 
@@ -72,7 +71,7 @@ class Sessions:
         self._state.suspended = len(self._suspended)
 
     def _give_up(self, session: Session, why: str) -> None:
-        print(f"A session that has lost its page is over: {why}.", file=sys.stderr)
+        say(f"A session that has lost its page is over: {why}.")
         session.end(ABNORMAL)
 
     def _end_all(self) -> None:
