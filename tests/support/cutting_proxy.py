@@ -29,6 +29,8 @@ class _Pair:
             return
         self.open = False
         for end in self._ends:
+            if end.transport.is_closing():
+                continue
             if how == "rst":
                 linger = struct.pack("ii", 1, 0)  # close() sends RST: socket(7), SO_LINGER
                 end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

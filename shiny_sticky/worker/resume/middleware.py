@@ -78,6 +78,8 @@ class ResumeMiddleware:
         connection = Connection(receive, send)
         told = await _first_words(receive)
         session = self._sessions.find(name)
+        if told is None:  # it was given up by the page
+            return
         if session is None:
             await connection.close(wire.GONE)
             return
@@ -157,11 +159,17 @@ async def _carry(session: Session, connection: Connection) -> None:
         await session.close(wire.REFUSED, "")
 
 
-async def _first_words(receive: Receive) -> dict[str, object]:
-    """The fields of what a further connection says first; none if it says nothing in time, or something else."""
+async def _first_words(receive: Receive) -> dict[str, object] | None:
+    """The fields of what a further connection says first.
+
+    Returns:
+        No field if it says something else than it must, or nothing in time; None if it is closed instead.
+    """
     message: Message = {}
     with suppress(asyncio.TimeoutError):
         message = await asyncio.wait_for(receive(), ADMISSION_SECONDS)
+    if message.get("type") == "websocket.disconnect":
+        return None
     content = message.get("bytes") or b""
     with suppress(ProtocolViolation):
         return wire.fields(content[1:]) if content.startswith(wire.RESUME) else {}
