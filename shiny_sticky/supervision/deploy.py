@@ -109,6 +109,8 @@ class Deploy:
             await self._roll(wanted, settings.deploy.surge)
             await self._publish(settings)
             site.settings = settings
+            if site.output.log is not None:
+                site.output.log.limit(settings.log.max_size, settings.log.keep)
             removed = [site.slots.pop(name) for name in list(site.slots) if name not in wanted]
             site.run_dir.remove_links(except_for=wanted)
             for slot in removed:

@@ -40,11 +40,28 @@ class WorkerState:
         self.is_resumed: Callable[[str], bool] = lambda path: False
         self.before_exit: list[Callable[[], None]] = []
         self._idle: asyncio.Event | None = None
+        self._waiting_for_drain: list[asyncio.Event] = []
 
     @property
     def full(self) -> bool:
         """Whether no other session is welcome."""
         return self.draining or 0 < self.max_sessions <= self.sessions + self.handshakes
+
+    def start_draining(self) -> None:
+        """Take no new sessions, and tell who waits for that."""
+        self.draining = True
+        for event in self._waiting_for_drain:
+            event.set()
+
+    async def drain_started(self) -> None:
+        """Wait until the worker begins to drain."""
+        event = asyncio.Event()
+        self._waiting_for_drain.append(event)
+        try:
+            if not self.draining:
+                await event.wait()
+        finally:
+            self._waiting_for_drain.remove(event)
 
     def something_ended(self) -> None:
         """Look whether anything is open still, after a handshake, session or request has ended."""

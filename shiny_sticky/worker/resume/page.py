@@ -13,6 +13,9 @@ SCRIPT = Path(__file__).with_name("resume.js").read_bytes()
 # The folder below lib/: its name has the content's hash, so that nginx and browsers may keep what is in it.
 FOLDER = f"shiny-sticky-{hashlib.blake2b(SCRIPT, digest_size=8).hexdigest()}"
 
+# Where the script is. A browser may have kept a page that names an earlier one: it gets the one that there is.
+ASKED = re.compile(r"/lib/shiny-sticky-[0-9a-f]{16}/resume\.js$")
+
 # Where a page loads shiny.js, and by which path; what is put into the page has to come after it.
 SHINY_JS = re.compile(
     rb"""<script\b[^>]*\bsrc=["']([^"'<>]*\blib/)shiny-[^"'<>/]*/shiny(?:\.min)?\.js["'][^>]*></script>"""
@@ -35,7 +38,7 @@ class PageScriptMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "http" and scope["method"] == "GET":
-            if scope["path"].endswith(f"/lib/{FOLDER}/resume.js"):
+            if ASKED.search(scope["path"]):
                 await _serve_script(send)
                 return
             send = _PageResponder(send).send
