@@ -218,6 +218,7 @@ async def _rest() -> None:
         await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=FIND, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
