@@ -10,7 +10,7 @@ from pathlib import Path
 from shiny_sticky.front.nginx_process import Front
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import Settings
-from shiny_sticky.settings.names import worker_names
+from shiny_sticky.settings.names import seat_names, worker_names
 from shiny_sticky.supervision.pool import Pool
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
@@ -80,8 +80,34 @@ class Site:
     def new_slot(self, name: str, release: Release) -> Slot:
         """A slot for a worker, not filled yet, and not in the table."""
         turn = self._recycle_turns.setdefault(release.app_name, RecycleTurn())
-        pool = self._pools.setdefault(release.app_name, Pool(self.run_dir.pool))
+        pool = self._pool_of(release.app_name, release.app.workers)
         return Slot(name, release, self.run_dir, pool, self.output, turn, self.deploying)
+
+    def _pool_of(self, app_name: str, seats: int) -> Pool:
+        """Where the visitors of an app come to; with so many seats if it is new."""
+        if app_name not in self._pools:
+            self._pools[app_name] = Pool(app_name, self.run_dir.path, seats)
+        return self._pools[app_name]
+
+    def resize_pools(self, settings: Settings, *, grow: bool) -> None:
+        """Have as many seats as nginx is about to know (before it does), or knows by now.
+
+        Args:
+            settings: what they are to be by.
+            grow: only add some; else only take some away.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        for app_name, app in settings.apps.items():
+            pool = self._pool_of(app_name, app.workers)
+            if (app.workers > pool.seats) == grow:
+                pool.resize(app.workers)
+
+    def remove_unused_links(self) -> None:
+        """Remove the links of workers, and the seats, that nobody uses (any more)."""
+        seats = [name for app, pool in self._pools.items() for name in seat_names(app, pool.seats)]
+        self.run_dir.remove_links(except_for={*self.slots, *seats})
 
     def not_shiny(self) -> set[str]:
         """The apps that are not Shiny's, as far as their processes have said so."""

@@ -214,7 +214,7 @@ class Supervisor:
         await self._start_workers()
         if not_shiny := site.not_shiny():
             await asyncio.to_thread(self._configure, site.settings, True, not_shiny)
-        site.run_dir.remove_links(except_for=site.slots)
+        site.remove_unused_links()
         site.clear_cache()
         if site.front is not None:
             await start_or_adopt(site.front, self._output)
