@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -30,16 +30,16 @@ class Seats:
         self._folder = folder
         self._others = others
         self._workers = workers
-        self._names = names
-        self._leads_to: dict[str, str] = {}  # the one first that comes next
+        self._order = deque(names)  # the one first that comes next
+        self._leads_to: dict[str, str] = {}
         self._links: dict[Path, str] = {}
 
     def rename(self, names: list[str]) -> None:
         """Have other seats; those that nobody knows any more are removed."""
-        for name in self._names:
+        for name in self._order:
             if name not in names:
                 self._remove(name)
-        self._names = names
+        self._order = deque(names)
 
     def take(self, visitors: Counter[str]) -> Iterator[str]:
         """Visitors have come to workers by seats, which are the last then to come again.
@@ -52,14 +52,14 @@ class Seats:
         """
         seated = set(self._leads_to.values())
         left = Counter({worker: number for worker, number in visitors.items() if worker in seated})
-        for name in list(self._leads_to) * ROUNDS:
+        for _ in range(len(self._order) * ROUNDS):
             if left.total() <= 0:
                 return
-            worker = self._leads_to.pop(name)
-            self._leads_to[name] = worker  # at the end
-            if left[worker] > 0:
+            worker = self._leads_to.get(self._order[0])
+            self._order.rotate(-1)
+            if worker is not None and left[worker] > 0:
                 left[worker] -= 1
-            else:
+            elif worker is not None:
                 yield worker
 
     def place(self, loads: dict[str, int], limit: int | None) -> None:
@@ -73,7 +73,7 @@ class Seats:
             OSError: the disk is full.
         """
         used = self._used(loads)
-        for name in self._names:
+        for name in self._order:
             if name not in used:
                 self._remove(name)
         workers = list(loads)
@@ -87,11 +87,10 @@ class Seats:
         """As many seats as can be the same number for each worker, the one first that comes next."""
         if not loads:
             return []
-        seats = [*self._leads_to, *(name for name in self._names if name not in self._leads_to)]
-        by_use = sorted(seats, key=lambda name: self._leads_to.get(name) not in loads)
-        surplus = len(seats) % len(loads) if len(loads) < len(seats) else 0
-        unused = set(by_use[len(seats) - surplus :])
-        return [name for name in seats if name not in unused]
+        by_use = sorted(self._order, key=lambda name: self._leads_to.get(name) not in loads)
+        surplus = len(by_use) % len(loads) if len(loads) < len(by_use) else 0
+        unused = set(by_use[len(by_use) - surplus :])
+        return [name for name in self._order if name not in unused]
 
     def _plan(self, waiting: list[str], loads: dict[str, int], limit: int | None) -> dict[str, str]:
         """Where each seat should lead to.
