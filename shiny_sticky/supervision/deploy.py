@@ -111,11 +111,7 @@ class Deploy:
             await self._publish(settings)
             site.resize_pools(settings, grow=False)
             site.settings = settings
-            removed = [site.slots.pop(name) for name in list(site.slots) if name not in wanted]
-            for slot in removed:
-                slot.retire()
-            site.remove_unused_links()
-            site.retired = [slot for slot in site.retired + removed if slot.alive]
+            site.retire([name for name in site.slots if name not in wanted])
         finally:
             site.clear_cache()
 

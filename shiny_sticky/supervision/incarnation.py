@@ -43,6 +43,7 @@ class Incarnation(ManagedProcess):
         sessions: open websockets, as it said last.
         sessions_served: websockets accepted since the start.
         expected: sessions that are about to come.
+        late: seconds by which its event loop is late, on average over the last ten.
         on_load: called when any of these has changed, with the number of visitors who have come by a seat since:
             for a page, and for a session.
         serves_shiny: whether its app is Shiny's, by what it says.
@@ -63,6 +64,7 @@ class Incarnation(ManagedProcess):
         self.sessions = 0
         self.sessions_served = 0
         self.expected = 0
+        self.late = 0.0
         self.on_load: Callable[[int, int], None] = lambda *_: None
         self.serves_shiny = True
         self._drain_timeout = drain_timeout
@@ -104,6 +106,7 @@ class Incarnation(ManagedProcess):
         """Note what it serves, and pass on what is new."""
         before = (self.sessions, self.sessions_served, self.expected)
         self.sessions, self.sessions_served, self.expected = beat.sessions, beat.sessions_served, beat.expected
+        self.late = beat.late / 1000
         taken, self._taken = self._taken, (beat.pages_taken, beat.sessions_taken)
         if taken != self._taken or before != (self.sessions, self.sessions_served, self.expected):
             self.on_load(beat.pages_taken - taken[0], beat.sessions_taken - taken[1])

@@ -18,6 +18,7 @@ from shiny_sticky.supervision import handover
 from shiny_sticky.supervision.deploy import Deploy
 from shiny_sticky.supervision.leftovers import OrphanProcess, find_orphans
 from shiny_sticky.supervision.nginx_keeper import restart_on_exit, rotate_logs, start_or_adopt
+from shiny_sticky.supervision.scaler import Scaler
 from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.slot import Slot
 from shiny_sticky.supervision.stopping import Stoppable, stop_all
@@ -50,6 +51,7 @@ class Supervisor:
         self._last_act: Callable[[], NoReturn] = handover.end_alone
         self._orphans: list[OrphanProcess] = []
         self._keepers: asyncio.TaskGroup | None = None  # while everything serves
+        self._scaled: set[str] = set()  # the apps whose number of workers is looked after
         self._operations: set[asyncio.Task[str]] = set()
 
     async def run(self, control_server: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -168,7 +170,7 @@ class Supervisor:
 
     async def _deploy(self) -> str:
         self._refuse_while_deploying()
-        async with self.site.deploying:
+        async with self.site.deploying, self.site.scaling:
             try:
                 done = await Deploy(self.site, self._load, self._configure, self._keep_slot).run()
             except StickyError as failure:
@@ -176,6 +178,7 @@ class Supervisor:
                     self._output.event(line, style="")
                 self._output.problem(f"The deploy has failed; what served before serves on. {failure}")
                 raise
+            self._keep_scaled()
             self._output.event(done)
             return done
 
@@ -202,6 +205,12 @@ class Supervisor:
     def _keep_slot(self, slot: Slot) -> None:
         self._keep(slot.keep_filled)
 
+    def _keep_scaled(self) -> None:
+        """Let each app have as many workers as it needs, those that are new, too."""
+        for app_name in self.site.settings.apps.keys() - self._scaled:
+            self._scaled.add(app_name)
+            self._keep(Scaler(self.site, app_name, self._keep_slot).run)
+
     def _refuse_while_deploying(self) -> None:
         if self.site.deploying.locked():
             raise StickyError("A deploy is under way already.")
@@ -224,6 +233,7 @@ class Supervisor:
                     self._keep(functools.partial(self._drain_orphan, orphan))
                 for slot in site.slots.values():
                     self._keep(slot.keep_filled)
+                self._keep_scaled()
                 if site.front is not None:
                     self._keep(functools.partial(restart_on_exit, site.front, self._output))
                     self._keep(functools.partial(rotate_logs, site.front, site.settings, self._output))

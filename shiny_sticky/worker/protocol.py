@@ -54,6 +54,7 @@ class Beat:
         expected: sessions that are about to come: handshakes, and pages that were served a moment ago.
         pages_taken: pages served since the start to visitors that did not name this worker.
         sessions_taken: handshakes of such visitors since the start.
+        late: milliseconds by which the event loop has come late to what was due, on average over the last seconds.
     """
 
     sessions: int
@@ -61,6 +62,7 @@ class Beat:
     expected: int = 0
     pages_taken: int = 0
     sessions_taken: int = 0
+    late: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import contextlib
 import math
 import signal
 import socket
+from collections import deque
 from typing import cast
 
 import uvicorn
@@ -25,6 +26,9 @@ from .warm_up import render_page
 KEEP_ALIVE_SECONDS = 75
 
 BEAT_SECONDS = 1
+
+# Beats over which the event loop's lateness is averaged.
+LATE_BEATS = 10
 
 # The first version of uvloop that does.
 WRITES_AT_ONCE = (0, 23)
@@ -55,6 +59,7 @@ class Server(uvicorn.Server):
         self._drain_timeout = drain_timeout
         self._page = page
         self._telling = False
+        self._late: deque[float] = deque(maxlen=LATE_BEATS)  # seconds
         self._beats: asyncio.Task[None] | None = None
         self._drain_task: asyncio.Task[None] | None = None
 
@@ -71,9 +76,12 @@ class Server(uvicorn.Server):
 
     async def _beat(self) -> None:
         """Give the launcher a sign of life from the event loop, every second."""
+        loop = asyncio.get_running_loop()
         while True:
             self._tell()
+            due = loop.time() + BEAT_SECONDS
             await asyncio.sleep(BEAT_SECONDS)
+            self._late.append(max(0.0, loop.time() - due))
 
     def _tell_soon(self) -> None:
         """Let the launcher know of a change, together with what else changes in this step of the event loop."""
@@ -91,6 +99,7 @@ class Server(uvicorn.Server):
                 expected=state.expected,
                 pages_taken=state.visitors.pages_taken,
                 sessions_taken=state.visitors.sessions_taken,
+                late=round(1000 * sum(self._late) / LATE_BEATS),
             )
         )
 
