@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings
+from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings, SiteLogSettings
 from shiny_sticky.settings.names import TAG_DIGITS, seat_names, worker_names
 from shiny_sticky.settings.section import Section
 from shiny_sticky.settings.values import (
@@ -60,7 +60,8 @@ class StopSettings(Section):
     """Stopping everything."""
 
     drain_timeout: Annotated[float, Field(ge=0)] = 10
-    """Seconds that open sessions and requests get when the launcher is stopped; a second signal ends them."""
+    """Seconds that open sessions and requests get when the launcher is stopped; a second signal ends them. After
+    Ctrl-C on a terminal they get 2 at most."""
 
 
 class RecycleSettings(Section):
@@ -119,6 +120,12 @@ class AppSettings(Section):
     max_sessions: Annotated[int, Strictly, Field(ge=1)] | None = None
     """Sessions that a worker has at a time; a full one hands new ones to the next. null is no limit."""
 
+    empty_flushes: Annotated[bool, Strictly] = False
+    """Send each Shiny page all that Shiny sends, also what says nothing: that other sessions have changed."""
+
+    compress_messages: Annotated[Size, Field(ge=0), SizeSchema] | None = Field("1KB", validate_default=True)
+    """Smallest message that a websocket compresses, such as 1KB; 0 is all, null none."""
+
     hang_timeout: Annotated[float, Field(ge=0)] = 300
     """Seconds without a sign of life from a worker's event loop, after which it is replaced; 0 is never."""
 
@@ -151,6 +158,15 @@ class AppSettings(Section):
             )
         return target
 
+    def working_folder(self, folder: Path) -> Path:
+        """The folder that the app runs in: a file's own, as on other Shiny hosts; else the settings file's.
+
+        Args:
+            folder: the settings file's.
+        """
+        file = Path(self.target.partition(":")[0])
+        return file.parent if file.suffix == ".py" else folder
+
 
 class Settings(Section):
     """All settings, with every path absolute."""
@@ -164,6 +180,9 @@ class Settings(Section):
 
     run_dir: AbsolutePath = Field(Path("run"), validate_default=True)
     """Sockets, pid files and logs; closed to other users."""
+
+    log: SiteLogSettings = Field({}, validate_default=True)
+    """What the launcher and the workers print, in run_dir: site.log; and workers.log while no launcher is there."""
 
     user: str | None = None
     """When started as root: the user that nginx and the workers run as."""

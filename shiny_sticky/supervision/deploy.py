@@ -111,6 +111,8 @@ class Deploy:
             await self._publish(settings)
             site.resize_pools(settings, grow=False)
             site.settings = settings
+            if site.output.log is not None:
+                site.output.log.limit(settings.log.max_size, settings.log.keep)
             site.retire([name for name in site.slots if name not in wanted])
         finally:
             site.clear_cache()

@@ -15,6 +15,7 @@ import uvicorn
 from .asgi import ASGIApp
 from .control_channel import ControlChannel
 from .draining import WorkerState
+from .message_compression import compressing
 from .options import WorkerOptions
 from .protocol import Beat, Ready
 from .transport import behind_nginx
@@ -109,7 +110,7 @@ class Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         """Keep the open sessions and their requests until they end, but let nginx bring nobody new; then end."""
-        self._state.draining = True
+        self._state.start_draining()
         for connection in list(self.server_state.connections):
             if isinstance(connection, self.config.http_protocol_class):
                 connection.shutdown()  # now if it is idle, else with the response
@@ -161,8 +162,11 @@ def serve(app: ASGIApp, state: WorkerState, channel: ControlChannel, options: Wo
         headers=[(WORKER_HEADER, options.name.partition(".")[0])],  # before all that an app may say
         forwarded_allow_ips="*",  # nobody but nginx can reach the socket
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        ws_per_message_deflate=options.compress_messages is not None,
         timeout_graceful_shutdown=math.ceil(options.stop_timeout),
     )
     config.load()
     config.http_protocol_class = behind_nginx(config.http_protocol_class, state)
+    if options.compress_messages is not None:
+        config.ws_protocol_class = compressing(config.ws_protocol_class, options.compress_messages)
     Server(config, state, channel, options.drain_timeout, page).run(sockets=[listener])
