@@ -64,6 +64,19 @@ class StopSettings(Section):
     Ctrl-C on a terminal they get 2 at most."""
 
 
+class ResumeSettings(Section):
+    """Sessions that outlive their connection to the page."""
+
+    timeout: Annotated[float, Field(ge=0)] = 300
+    """Seconds that a session waits for its page after their connection was lost; 0: none does."""
+
+    buffer: Annotated[Size, Field(ge=1 << 16), SizeSchema] = Field("4MB", validate_default=True)
+    """Largest size of what is kept for a page meanwhile; a session with more to say ends."""
+
+    max_suspended: Annotated[int, Strictly, Field(ge=1)] = 1000
+    """Sessions of a worker that wait at a time; beyond, the one that has waited longest ends."""
+
+
 class RecycleSettings(Section):
     """When a worker is replaced for its age or size; its sessions go on, as in a deploy."""
 
@@ -210,6 +223,9 @@ class Settings(Section):
 
     stop: StopSettings = Field({}, validate_default=True)
     """Stopping everything."""
+
+    resume: ResumeSettings = Field({}, validate_default=True)
+    """Sessions that outlive their connection to the page."""
 
     apps: Annotated[dict[AppName, AppSettings], Field(min_length=1)] = Field(
         {"app": {}},

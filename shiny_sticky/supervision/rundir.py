@@ -14,6 +14,7 @@
 ``cache/``            static files that nginx keeps
 ``compressed/``       the same, compressed by the workers; named by their content
 ``dependencies/app/`` what the workers of app have registered with Shiny; written and read by these alone
+``imports/app/``      which imports of app are left to its forks; written and read by its processes alone
 ``shared/app/``       what the processes of app tell each other (``shared_folders.py``); the app's own
 ``tmp/``              nginx's temporary files
 ===================== ===========================================================================
