@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import suppress
 
-from . import shutdown_callbacks
+from . import privileges, shutdown_callbacks
 from .asgi import ASGIApp
 from .control_channel import ControlChannel
 from .draining import WorkerState
@@ -31,6 +31,7 @@ def main() -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    privileges.give_up_ports()
     options = WorkerOptions.from_json(sys.argv[2])
     return run_fork_server(options) if options.forks else run_worker(options)
 
