@@ -231,11 +231,10 @@ ALL = (
         "Users open the page, and again and again think for 3 s on average (a Poisson process; one alone: 0.1 s), "
         "move an input, and wait for its output; of two apps, one is light, and the other's output takes 20 ms of "
         "CPU. The number of users grows until more than 5 % of the outputs take over 300 ms, or anything fails. A "
-        "contestant's first "
-        "row is that of the most users that were held. CPU (less what is used while nobody is there) and memory "
-        "are those of all its processes; messages and bytes are what a page is sent. The users are in two "
-        "processes of their own, which share the machine with what they use; where they come late, they are the "
-        "limit.",
+        "contestant's first row is that of the most users that were held. CPU (less what is used while nobody is "
+        "there) and memory are those of all its processes; messages and bytes are what a page is sent. The users "
+        "are in two processes of their own, which share the machine with what they use; where they come late, they "
+        "are the limit.",
         "held_users p50_ms p95_ms p99_ms cpu_update messages_update bytes_update mb_user mb_all cpu_client late_ms",
         (
             Target(
