@@ -67,7 +67,7 @@ def _chosen(asked: str | None, parser: argparse.ArgumentParser) -> tuple[wanted.
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "-s", "--scenarios", help="such as 1,2,9 or capacity; the results of others are kept (default: all)"
+        "-s", "--scenarios", help="such as 1,2,visitor; the results of others are kept (default: all)"
     )
     parser.add_argument(
         "-r", "--rounds", type=int, default=15, help="of each contestant (default: 15; fewer of long ones)"

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings
+from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings, SiteLogSettings
 from shiny_sticky.settings.names import TAG_DIGITS, worker_names
 from shiny_sticky.settings.section import Section
 from shiny_sticky.settings.values import (
@@ -34,6 +34,7 @@ from shiny_sticky.settings.values import (
     UploadPath,
     absolute,
     as_list,
+    closed_folder,
     cookies_that_browsers_refuse,
     mount_path,
 )
@@ -59,7 +60,21 @@ class StopSettings(Section):
     """Stopping everything."""
 
     drain_timeout: Annotated[float, Field(ge=0)] = 10
-    """Seconds that open sessions and requests get when the launcher is stopped; a second signal ends them."""
+    """Seconds that open sessions and requests get when the launcher is stopped; a second signal ends them. After
+    Ctrl-C on a terminal they get 2 at most."""
+
+
+class ResumeSettings(Section):
+    """Sessions that outlive their connection to the page."""
+
+    timeout: Annotated[float, Field(ge=0)] = 300
+    """Seconds that a session waits for its page after their connection was lost; 0: none does."""
+
+    buffer: Annotated[Size, Field(ge=1 << 16), SizeSchema] = Field("4MB", validate_default=True)
+    """Largest size of what is kept for a page meanwhile; a session with more to say ends."""
+
+    max_suspended: Annotated[int, Strictly, Field(ge=1)] = 1000
+    """Sessions of a worker that wait at a time; beyond, the one that has waited longest ends."""
 
 
 class RecycleSettings(Section):
@@ -128,6 +143,10 @@ class AppSettings(Section):
     def _is_interpreter(cls, python: Path | None) -> Path | None:
         if python is None:
             return None
+        if closed := closed_folder(python):
+            raise ValueError(
+                f"{python} cannot be reached: {closed} may not be entered (chmod o+x, or another place)"
+            )
         if python.is_dir():
             python = python / "bin" / "python"
         if not os.access(python, os.X_OK) or python.is_dir():
@@ -149,6 +168,15 @@ class AppSettings(Section):
             )
         return target
 
+    def working_folder(self, folder: Path) -> Path:
+        """The folder that the app runs in: a file's own, as on other Shiny hosts; else the settings file's.
+
+        Args:
+            folder: the settings file's.
+        """
+        file = Path(self.target.partition(":")[0])
+        return file.parent if file.suffix == ".py" else folder
+
 
 class Settings(Section):
     """All settings, with every path absolute."""
@@ -162,6 +190,9 @@ class Settings(Section):
 
     run_dir: AbsolutePath = Field(Path("run"), validate_default=True)
     """Sockets, pid files and logs; closed to other users."""
+
+    log: SiteLogSettings = Field({}, validate_default=True)
+    """What the launcher and the workers print, in run_dir: site.log; and workers.log while no launcher is there."""
 
     user: str | None = None
     """When started as root: the user that nginx and the workers run as."""
@@ -192,6 +223,9 @@ class Settings(Section):
 
     stop: StopSettings = Field({}, validate_default=True)
     """Stopping everything."""
+
+    resume: ResumeSettings = Field({}, validate_default=True)
+    """Sessions that outlive their connection to the page."""
 
     apps: Annotated[dict[AppName, AppSettings], Field(min_length=1)] = Field(
         {"app": {}},

@@ -30,6 +30,7 @@ class Site:
         run_dir: prepared and locked.
         front: nginx; None if it is not the launcher's to run.
         output: where to say what happens.
+        pages_follow: whether open pages are to come back with each deploy's new code (--reload).
 
     Attributes:
         settings: those of the last deploy that went well.
@@ -41,7 +42,13 @@ class Site:
     """
 
     def __init__(
-        self, settings: Settings, folder: Path, run_dir: RunDir, front: Front | None, output: Output
+        self,
+        settings: Settings,
+        folder: Path,
+        run_dir: RunDir,
+        front: Front | None,
+        output: Output,
+        pages_follow: bool = False,
     ) -> None:
         self.settings = settings
         self.run_dir = run_dir
@@ -53,6 +60,7 @@ class Site:
         self.deploying = asyncio.Lock()
         self.started_at = time.time()
         self._folder = folder
+        self._pages_follow = pages_follow
         self._pools: dict[str, Pool] = {}  # by app, as are these
         self._recycle_turns: dict[str, RecycleTurn] = {}
 
@@ -60,6 +68,11 @@ class Site:
     def all_slots(self) -> list[Slot]:
         """Every slot that has a process: those that are served from, and retired ones that drain."""
         return [*self.slots.values(), *(slot for slot in self.retired if slot.alive)]
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are open, as far as the workers have said so."""
+        return sum(process.sessions for slot in self.all_slots for process in slot.alive)
 
     def new_releases(self, settings: Settings) -> dict[str, Release]:
         """A new release of each app.
@@ -72,7 +85,7 @@ class Site:
         """
         wanted: dict[str, Release] = {}
         for app_name, app in settings.apps.items():
-            release = Release(app_name, settings, self._folder, self.run_dir, self.output)
+            release = Release(app_name, settings, self._folder, self.run_dir, self.output, self._pages_follow)
             self.releases.append(release)
             wanted |= dict.fromkeys(worker_names(app_name, app.workers), release)
         return wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from .asgi import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +24,9 @@ class WorkerState:
         sessions_served: websockets accepted since the start.
         requests: HTTP requests in progress.
         draining: new sessions are refused, and each response closes its connection.
+        suspended: sessions, of those that are open, that have lost their connection and wait for another one.
+        is_resumed: whether a websocket's path belongs to a session that has its place already.
+        before_exit: what is called when the server is about to close all connections.
     """
 
     def __init__(self, max_sessions: int = 0) -> None:
@@ -32,12 +36,32 @@ class WorkerState:
         self.sessions_served = 0
         self.requests = 0
         self.draining = False
+        self.suspended = 0
+        self.is_resumed: Callable[[str], bool] = lambda path: False
+        self.before_exit: list[Callable[[], None]] = []
         self._idle: asyncio.Event | None = None
+        self._waiting_for_drain: list[asyncio.Event] = []
 
     @property
     def full(self) -> bool:
         """Whether no other session is welcome."""
         return self.draining or 0 < self.max_sessions <= self.sessions + self.handshakes
+
+    def start_draining(self) -> None:
+        """Take no new sessions, and tell who waits for that."""
+        self.draining = True
+        for event in self._waiting_for_drain:
+            event.set()
+
+    async def drain_started(self) -> None:
+        """Wait until the worker begins to drain."""
+        event = asyncio.Event()
+        self._waiting_for_drain.append(event)
+        try:
+            if not self.draining:
+                await event.wait()
+        finally:
+            self._waiting_for_drain.remove(event)
 
     def something_ended(self) -> None:
         """Look whether anything is open still, after a handshake, session or request has ended."""

@@ -67,6 +67,12 @@ class Server(uvicorn.Server):
             self._channel.tell(Ready(shiny=bool(self._page)))
             self._beats = asyncio.create_task(self._beat())
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close what is open, and end."""
+        for prepare in self._state.before_exit:
+            prepare()
+        await super().shutdown(sockets=sockets)
+
     async def _beat(self) -> None:
         """Give the launcher a sign of life from the event loop, every second."""
         while True:
@@ -79,7 +85,7 @@ class Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         """Keep the open sessions and their requests until they end, but let nginx bring nobody new; then end."""
-        self._state.draining = True
+        self._state.start_draining()
         for connection in list(self.server_state.connections):
             if isinstance(connection, self.config.http_protocol_class):
                 connection.shutdown()  # now if it is idle, else with the response

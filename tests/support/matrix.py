@@ -283,7 +283,7 @@ def as_under_shiny_run(
 
     Args:
         app: its file, in tests/apps/features.
-        quick: whether it is tested when time matters, too.
+        quick: whether it is tested when time matters, too: in one way then, through a deploy.
         env: environment variables for the app.
         also: further ways.
     """
@@ -292,7 +292,7 @@ def as_under_shiny_run(
         feature = Feature(scenario, app, env or {})
 
         # Of one scope with the site, so that pytest plays all scenarios of a file in one way after the other.
-        @pytest.mark.parametrize("way", [*WAYS, *map(_way, also)], scope="module")
+        @pytest.mark.parametrize("way", [_when_there_is_time(way, quick) for way in (*WAYS, *also)], scope="module")
         def test(matrix: Matrix, way: str) -> None:
             expected = matrix.observe(feature, "shiny_run")
             observed = matrix.observe(feature, way)
@@ -301,11 +301,11 @@ def as_under_shiny_run(
 
         test.__name__, test.__doc__, test.__module__ = scenario.__name__, scenario.__doc__, scenario.__module__
         test.feature = feature
-        return test if quick else pytest.mark.slow(test)
+        return test
 
     return test_of
 
 
-def _way(way: str) -> Any:
-    """A further way, as a parameter of a test."""
-    return pytest.param(way, marks=pytest.mark.slow) if way == "crowded" else way
+def _when_there_is_time(way: str, quick: bool) -> Any:
+    """A way as a test's parameter."""
+    return way if quick and way == "deploy" else pytest.param(way, marks=pytest.mark.slow)
