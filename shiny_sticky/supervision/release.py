@@ -16,7 +16,7 @@ from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
 from shiny_sticky.supervision.rundir import RunDir
-from shiny_sticky.worker.options import CacheOptions, DependencyOptions, WorkerOptions
+from shiny_sticky.worker.options import CacheOptions, DependencyOptions, ResumeOptions, WorkerOptions
 
 # Why forks share nothing of an app whose first fork did not answer.
 DISTRUST = "did not work in a process forked off its import"
@@ -50,6 +50,7 @@ class Release:
         self._drain_timeout = settings.deploy.drain_timeout
         self._log_size = 2 * (settings.log.max_size or 0)  # a launcher, if there is one, rotates it before that
         self._cache = cache_options(settings, app_name, run_dir)
+        self._resume = resume_options(settings)
         self._import = AppImport(app_name, self.app, folder, run_dir, output)
         self._run_dir = run_dir
         self._output = output
@@ -212,6 +213,7 @@ class Release:
                 cache=self._cache,
                 link=str(self._run_dir.link_of(worker)),
                 dependencies=DependencyOptions(str(notes), str(nginx_cache)),
+                resume=self._resume,
                 release=self._tag,
                 log_size=self._log_size,
             )
@@ -227,6 +229,18 @@ class Release:
             return await self._import.fork(options, channels)
         environment = {"STICKY_WORKER": names.worker_of(options.name), "STICKY_INCARNATION": options.name}
         return await self._import.spawn(options, channels, environment)
+
+
+def resume_options(settings: Settings) -> ResumeOptions | None:
+    """How an app's workers let sessions outlive their connections; None if they do not.
+
+    Args:
+        settings: all settings.
+    """
+    resume = settings.resume
+    if not resume.timeout:
+        return None
+    return ResumeOptions(resume.timeout, resume.buffer, resume.max_suspended, settings.identity_headers)
 
 
 def cache_options(settings: Settings, app_name: str, run_dir: RunDir) -> CacheOptions | None:

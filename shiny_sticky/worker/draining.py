@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from .asgi import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +24,9 @@ class WorkerState:
         sessions_served: websockets accepted since the start.
         requests: HTTP requests in progress.
         draining: new sessions are refused, and each response closes its connection.
+        suspended: sessions, of those that are open, that have lost their connection and wait for another one.
+        is_resumed: whether a websocket's path belongs to a session that has its place already.
+        before_exit: what is called when the server is about to close all connections.
     """
 
     def __init__(self, max_sessions: int = 0) -> None:
@@ -32,6 +36,9 @@ class WorkerState:
         self.sessions_served = 0
         self.requests = 0
         self.draining = False
+        self.suspended = 0
+        self.is_resumed: Callable[[str], bool] = lambda path: False
+        self.before_exit: list[Callable[[], None]] = []
         self._idle: asyncio.Event | None = None
         self._waiting_for_drain: list[asyncio.Event] = []
 
