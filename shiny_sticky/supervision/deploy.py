@@ -108,15 +108,13 @@ class Deploy:
             # Now, so that new workers' pages get new files; and in the end again, for old workers serve until then.
             site.clear_cache()
             await self._roll(wanted, settings.deploy.surge)
+            site.resize_pools(settings, grow=True)
             await self._publish(settings)
+            site.resize_pools(settings, grow=False)
             site.settings = settings
             if site.output.log is not None:
                 site.output.log.limit(settings.log.max_size, settings.log.keep)
-            removed = [site.slots.pop(name) for name in list(site.slots) if name not in wanted]
-            site.run_dir.remove_links(except_for=wanted)
-            for slot in removed:
-                slot.retire()
-            site.retired = [slot for slot in site.retired + removed if slot.alive]
+            site.retire([name for name in site.slots if name not in wanted])
         finally:
             site.clear_cache()
 

@@ -153,5 +153,5 @@ async def _import_apps(settings: Settings, folder: Path) -> None:
 
 
 def _output(settings: Settings, *, never_waits: bool = False) -> Output:
-    workers = [name for app, its in settings.apps.items() for name in worker_names(app, its.workers)]
+    workers = [name for app, its in settings.apps.items() for name in worker_names(app, its.workers.min)]
     return Output(workers, never_waits=never_waits)

@@ -48,6 +48,7 @@ class Release:
         self.is_shiny = True  # until one of its processes says that it is not
         self._tag = secrets.token_hex(4) if pages_follow else ""
         self._drain_timeout = settings.deploy.drain_timeout
+        self._cookie = settings.cookie_name(app_name)
         self._log_size = 2 * (settings.log.max_size or 0)  # a launcher, if there is one, rotates it before that
         self._cache = cache_options(settings, app_name, run_dir)
         self._resume = resume_options(settings)
@@ -208,6 +209,7 @@ class Release:
                 stop_timeout=STOP_SECONDS,
                 drain_timeout=self._drain_timeout,
                 max_sessions=self.app.max_sessions or 0,
+                cookie=self._cookie,
                 empty_flushes=self.app.empty_flushes,
                 compress_messages=self.app.compress_messages,
                 cache=self._cache,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from . import shiny_apps
+from . import privileges, shiny_apps
 from .asgi import ASGIApp
 from .control_channel import ControlChannel
 from .draining import WorkerState
@@ -17,6 +17,7 @@ from .middleware import stack
 from .options import WorkerOptions
 from .protocol import Failed
 from .shared_import import SharedImport
+from .visitors import Visitors
 
 LOAD_FAILED = 3
 
@@ -33,6 +34,7 @@ def main() -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    privileges.give_up_ports()
     options = WorkerOptions.from_json(sys.argv[2])
     return run_fork_server(options) if options.forks else run_worker(options)
 
@@ -60,7 +62,7 @@ def serve_app(app: ASGIApp, options: WorkerOptions, channel: ControlChannel) -> 
     """Serve a loaded app until the worker is to end."""
     from .server import serve
 
-    state = WorkerState(options.max_sessions)
+    state = WorkerState(Visitors(options.name, options.cookie), options.max_sessions)
     page = options.path if is_shiny(app) else ""
     serve(stack.build(app, options, state), state, channel, options, page)
     return 0

@@ -31,8 +31,27 @@ MISTAKES = [
     ("apps:\n  app:\n    worker: 4", ':3: apps.app.worker: unknown key; did you mean "workers"?'),
     ("apps:\n  app:\n    workers: 300", ":3: apps.app.workers: expected less than or equal to 256, got 300"),
     ("apps:\n  app:\n    workers: 0", ":3: apps.app.workers: expected greater than or equal to 1, got 0"),
-    ("apps:\n  app:\n    workers: '4'", ":3: apps.app.workers: expected a whole number, got '4'"),
-    ("apps:\n  app:\n    workers: true", ":3: apps.app.workers: expected a whole number, got True"),
+    (
+        "apps:\n  app:\n    workers: '4'",
+        ":3: apps.app.workers: expected a whole number, auto or {min: 1, max: 64}, got '4'",
+    ),
+    (
+        "apps:\n  app:\n    workers: true",
+        ":3: apps.app.workers: expected a whole number, auto or {min: 1, max: 64}, got T",
+    ),
+    (
+        "apps:\n  app:\n    workers: {min: 2}",
+        ":3: apps.app.workers: max: expected a whole number, as in {min: 1, max: 64}",
+    ),
+    ("apps:\n  app:\n    workers: {max: 999}", ":3: apps.app.workers: expected less than or equal to 256, got 999"),
+    (
+        "apps:\n  app:\n    workers: {min: 3, max: 2}",
+        ":3: apps.app.workers: min is 3 and max 2; expected min to be",
+    ),
+    (
+        "apps:\n  app:\n    workers: {most: 2}",
+        ":3: apps.app.workers: unknown key most; expected two: {min: 1, max: 64}",
+    ),
     ("apps:\n  app:\n    env: {A: true}", ":3: apps.app.env.A: expected text (in quotes"),
     (
         "apps:\n  app:\n    recycle: {max_sessions: 9}",
