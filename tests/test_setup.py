@@ -1,4 +1,4 @@
-"""A checkout gets what each use of it needs and nothing else; then one command serves an app of one's own."""
+"""A checkout gets what each use of it needs, and nothing else; then one command serves an app of one's own."""
 
 import shutil
 import subprocess

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import grp
 import os
 import re
@@ -18,7 +19,7 @@ from shiny_sticky.front import cookie, identity, patterns
 from shiny_sticky.front.nginx_program import Nginx
 from shiny_sticky.front.patterns import ACCEPTED, incarnations_pattern, numbers_pattern
 from shiny_sticky.settings.model import SHINY_LIB, AppSettings, Settings
-from shiny_sticky.settings.names import worker_names
+from shiny_sticky.settings.names import seat_names, worker_names
 from shiny_sticky.settings.users import owner_of
 
 # Of what is compressed for each request anew.
@@ -100,18 +101,18 @@ def _app(settings: Settings, name: str, app: AppSettings, may_be_shiny: bool) ->
     return {
         "name": name,
         "path": app.path,
-        "workers": app.workers,
-        "names": name + numbers_pattern(app.workers),
+        "workers": str(app.workers),
+        "names": name + numbers_pattern(app.workers.max),
         "incarnations": incarnations_pattern(name, list(settings.apps)),
-        "names_list": worker_names(name, app.workers),
+        "names_list": worker_names(name, app.workers.max),
+        "seats": seat_names(name, app.workers.max),
         "cookie": settings.cookie_name(name),
         "uploads": patterns.paths(app.uploads),
         "cached": _cached(settings, name, may_be_shiny),
         "attributes": cookie.attributes(settings, app.path),
         "max_upload": nginx_size(app.max_upload),
-        # A server takes well under 1 KB of the zone; the rest is nginx's own bookkeeping.
-        "zone": f"{64 + 2 * app.workers}k",
-        "keepalive": max(16, 4 * app.workers),
+        # A seat and a worker take well under 1 KB each of the zone; the rest is nginx's own bookkeeping.
+        "zone": f"{64 + 2 * app.workers.max}k",
     }
 
 
@@ -144,7 +145,9 @@ def _user_directive(settings: Settings) -> str | None:
     return f"{owner.name} {grp.getgrgid(group).gr_name}"
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
+    """The templates, which are compiled once; one that has changed is read again."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(resources.path("conf")),
         undefined=jinja2.StrictUndefined,

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings, SiteLogSettings
-from shiny_sticky.settings.names import TAG_DIGITS, worker_names
+from shiny_sticky.settings.names import TAG_DIGITS, seat_names, worker_names
 from shiny_sticky.settings.section import Section
 from shiny_sticky.settings.values import (
     AbsolutePath,
@@ -34,9 +34,11 @@ from shiny_sticky.settings.values import (
     UploadPath,
     absolute,
     as_list,
+    closed_folder,
     cookies_that_browsers_refuse,
     mount_path,
 )
+from shiny_sticky.settings.workers import Workers
 
 # A unix socket's path has 108 bytes on Linux, one of them for the closing NUL: unix(7), sun_path.
 SOCKET_PATH_BYTES = 107
@@ -63,6 +65,19 @@ class StopSettings(Section):
     Ctrl-C on a terminal they get 2 at most."""
 
 
+class ResumeSettings(Section):
+    """Sessions that outlive their connection to the page."""
+
+    timeout: Annotated[float, Field(ge=0)] = 300
+    """Seconds that a session waits for its page after their connection was lost; 0: none does."""
+
+    buffer: Annotated[Size, Field(ge=1 << 16), SizeSchema] = Field("4MB", validate_default=True)
+    """Largest size of what is kept for a page meanwhile; a session with more to say ends."""
+
+    max_suspended: Annotated[int, Strictly, Field(ge=1)] = 1000
+    """Sessions of a worker that wait at a time; beyond, the one that has waited longest ends."""
+
+
 class RecycleSettings(Section):
     """When a worker is replaced for its age or size; its sessions go on, as in a deploy."""
 
@@ -85,8 +100,15 @@ class AppSettings(Section):
     path: Annotated[str, AfterValidator(mount_path)] = "/"
     """Where the app is mounted."""
 
-    workers: Annotated[int, Strictly, Field(ge=1, le=256)] = 4
-    """Processes, 1 to 256."""
+    workers: Workers = Field(4, validate_default=True)
+    """Processes: a number, 1 to 256; or as many as are needed of {min: 1, max: 64}; or auto, of one a core to as
+    many as there is memory for."""
+
+    sessions_per_worker: Annotated[int, Strictly, Field(ge=1)] = 8
+    """Sessions from which on another worker is started, if there may be more."""
+
+    spare: Annotated[int, Strictly, Field(ge=0, le=256)] = 1
+    """Workers more than the sessions need, so that nobody waits for one to start."""
 
     python: AbsolutePath | None = None
     """Another interpreter (of a virtual environment of its own); it needs shiny and uvicorn only."""
@@ -112,6 +134,12 @@ class AppSettings(Section):
     max_sessions: Annotated[int, Strictly, Field(ge=1)] | None = None
     """Sessions that a worker has at a time; a full one hands new ones to the next. null is no limit."""
 
+    empty_flushes: Annotated[bool, Strictly] = False
+    """Send each Shiny page all that Shiny sends, also what says nothing: that other sessions have changed."""
+
+    compress_messages: Annotated[Size, Field(ge=0), SizeSchema] | None = Field("1KB", validate_default=True)
+    """Smallest message that a websocket compresses, such as 1KB; 0 is all, null none."""
+
     hang_timeout: Annotated[float, Field(ge=0)] = 300
     """Seconds without a sign of life from a worker's event loop, after which it is replaced; 0 is never."""
 
@@ -123,6 +151,10 @@ class AppSettings(Section):
     def _is_interpreter(cls, python: Path | None) -> Path | None:
         if python is None:
             return None
+        if closed := closed_folder(python):
+            raise ValueError(
+                f"{python} cannot be reached: {closed} may not be entered (chmod o+x, or another place)"
+            )
         if python.is_dir():
             python = python / "bin" / "python"
         if not os.access(python, os.X_OK) or python.is_dir():
@@ -200,6 +232,9 @@ class Settings(Section):
     stop: StopSettings = Field({}, validate_default=True)
     """Stopping everything."""
 
+    resume: ResumeSettings = Field({}, validate_default=True)
+    """Sessions that outlive their connection to the page."""
+
     apps: Annotated[dict[AppName, AppSettings], Field(min_length=1)] = Field(
         {"app": {}},
         validate_default=True,
@@ -230,7 +265,9 @@ class Settings(Section):
     def _workers_that_clash(self) -> Iterator[str]:
         apps: dict[str, str] = {}
         for name, app in self.apps.items():
-            taken = [worker for worker in worker_names(name, app.workers) if apps.setdefault(worker, name) != name]
+            taken = [
+                worker for worker in worker_names(name, app.workers.max) if apps.setdefault(worker, name) != name
+            ]
             if taken:
                 yield f"apps.{name}: its worker {taken[0]} is also one of {apps[taken[0]]}; rename one app"
 
@@ -274,8 +311,10 @@ class Settings(Section):
         return [path for path in dict.fromkeys(self.cache.paths) if self.app_at(path) == app and path != lib]
 
     def longest_socket_path(self, app: str) -> Path:
-        """The longest path of a socket that a process of the app may listen on."""
-        return self.run_dir / f"{worker_names(app, self.apps[app].workers)[-1]}.{'x' * TAG_DIGITS}.sock"
+        """The longest path of a socket that a process of the app may listen on, or of a link to one."""
+        most = self.apps[app].workers.max
+        names = f"{worker_names(app, most)[-1]}.{'x' * TAG_DIGITS}", f"sessions/{seat_names(app, most)[-1]}"
+        return self.run_dir / f"{max(names, key=len)}.sock"
 
     def base_url(self) -> str:
         """The URL by which a browser on this machine reaches the first address; apps' paths follow."""

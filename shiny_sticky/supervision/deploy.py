@@ -82,7 +82,8 @@ class Deploy:
         site.output.event(f"Deploying {len(wanted)} workers, {settings.deploy.surge} at a time")
         try:
             # Before anything that serves is touched.
-            await in_parallel(release.prepare() for release in dict.fromkeys(wanted.values()))
+            first = {release: worker for worker, release in reversed(wanted.items())}
+            await in_parallel(release.prepare(worker) for release, worker in first.items())
             await self._replace(wanted, settings)
         finally:
             site.drop_unused_releases()
@@ -107,15 +108,13 @@ class Deploy:
             # Now, so that new workers' pages get new files; and in the end again, for old workers serve until then.
             site.clear_cache()
             await self._roll(wanted, settings.deploy.surge)
+            site.resize_pools(settings, grow=True)
             await self._publish(settings)
+            site.resize_pools(settings, grow=False)
             site.settings = settings
             if site.output.log is not None:
                 site.output.log.limit(settings.log.max_size, settings.log.keep)
-            removed = [site.slots.pop(name) for name in list(site.slots) if name not in wanted]
-            site.run_dir.remove_links(except_for=wanted)
-            for slot in removed:
-                slot.retire()
-            site.retired = [slot for slot in site.retired + removed if slot.alive]
+            site.retire([name for name in site.slots if name not in wanted])
         finally:
             site.clear_cache()
 

@@ -4,7 +4,10 @@
 ``launcher.pid``      the launcher's pid; locked while it lives
 ``nginx.pid``         written by nginx
 ``app2.sock``         a link to the socket of the incarnation that serves as app2
-``pool/app2.sock``    a link to that link, by which new visitors come; called ``app2.out`` while they must not
+``pages/app.3.sock``  a seat, by which new visitors come: a link to the link of the worker that takes them
+``sessions/`` ...     the same for those who come for a session, without having come for a page
+``next/`` ...         for each seat a link to another worker, which takes over what the seat's has failed
+``pool/app2.sock``    a link to that of the worker; the seats that lead to it are further names of this one
 ``app2.k3f9.sock``    an incarnation's socket
 ``app2.k3f9.pid``     its pid, for people; locked by the process itself while it lives, launcher or not
 ``app-k3f9.pid``      that of a fork server, which workers of app are forked off; likewise
@@ -14,6 +17,8 @@
 ``cache/``            static files that nginx keeps
 ``compressed/``       the same, compressed by the workers; named by their content
 ``dependencies/app/`` what the workers of app have registered with Shiny; written and read by these alone
+``imports/app/``      which imports of app are left to its forks; written and read by its processes alone
+``shared/app/``       what the processes of app tell each other (``shared_folders.py``); the app's own
 ``tmp/``              nginx's temporary files
 ===================== ===========================================================================
 """
@@ -35,11 +40,11 @@ from shiny_sticky.handle import Handle
 from shiny_sticky.settings import names
 from shiny_sticky.settings.users import Owner, check_place
 from shiny_sticky.supervision import pid_files
+from shiny_sticky.supervision.pool import FOLDERS
 
 # What nginx, and who prints, write as long as they live; some of it names sessions.
 NGINX_LOGS = ("nginx-access.log", "nginx-error.log")
-WORKERS_LOG = "workers.log"
-LOGS = (*NGINX_LOGS, site_log.NAME, WORKERS_LOG)
+LOGS = (*NGINX_LOGS, site_log.NAME, site_log.WORKERS_LOG)
 
 # Folders in folders that nginx keeps files in: proxy_cache_path's levels, in conf/snippet.conf.j2.
 CACHE_LEVELS = 2
@@ -73,11 +78,6 @@ class RunDir:
         """Where the workers of each app note what they have registered with Shiny."""
         return self.path / "dependencies"
 
-    @property
-    def pool(self) -> Path:
-        """The links by which new visitors come."""
-        return self.path / "pool"
-
     def prepare(self) -> None:
         """Make the folder, and close it to other users.
 
@@ -99,9 +99,10 @@ class RunDir:
                 raise StickyError(f"run_dir {self.path} is a shared folder; choose one below it.")
             self._close_to_others()
             make(self.path / "tmp", 0o711)
-            make(self.pool, 0o711)
+            for folder in FOLDERS:
+                make(self.path / folder, 0o711)
             make(self.dependencies, 0o711)
-            make(self.compressed, 0o700, self._theirs)
+            make(self.compressed, 0o700, self.theirs)
             empty(self.compressed)
         except OSError as error:
             raise StickyError(f"run_dir {self.path} cannot be used: {_told(error)}") from None
@@ -134,7 +135,7 @@ class RunDir:
                 restrict(self.path / log, 0o600)
 
     @property
-    def _theirs(self) -> tuple[int, int] | None:
+    def theirs(self) -> tuple[int, int] | None:
         """Whom to give what is the workers' own: a user and a group; None if they are the launcher's user."""
         return (self.owner.uid, self.owner.gid) if self.owner.switches else None
 
@@ -264,7 +265,9 @@ class RunDir:
 
     def open_log(self) -> int:
         """Open the file that takes the output of workers whose launcher is gone."""
-        return os.open(self.path / WORKERS_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(
+            self.path / site_log.WORKERS_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
 
     def link_of(self, worker: str) -> Path:
         """The worker's socket, a link to that of the incarnation which serves."""
@@ -295,7 +298,7 @@ class RunDir:
         Raises:
             OSError: the disk is full.
         """
-        return make(self.dependencies / app, 0o700, self._theirs)
+        return make(self.dependencies / app, 0o700, self.theirs)
 
     def remove_note(self, incarnation: str) -> None:
         """Remove what a process has noted. The folder is the app's user's: no link in it is followed."""
@@ -315,12 +318,12 @@ class RunDir:
                     _unlink_if_file(file)
 
     def remove_links(self, except_for: Collection[str] = ()) -> None:
-        """Remove the links of workers that are not (any more) in the table.
+        """Remove the links of workers, and the seats.
 
         Args:
-            except_for: the names of those that are.
+            except_for: the names of those that stay.
         """
-        for file in [*self.links(), *self.pool.glob("*")]:
+        for file in [*self.links(), *(file for folder in FOLDERS for file in (self.path / folder).glob("*"))]:
             if file.stem not in except_for:
                 file.unlink(missing_ok=True)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from shiny_sticky.front.nginx_process import Front
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import Settings
-from shiny_sticky.settings.names import worker_names
+from shiny_sticky.settings.names import seat_names, worker_names
+from shiny_sticky.settings.workers import WorkerRange
 from shiny_sticky.supervision.pool import Pool
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
@@ -38,6 +39,8 @@ class Site:
         retired: slots that a deploy has removed; their processes may still have sessions.
         releases: those that workers come from, and earlier ones whose fork servers still run.
         deploying: held while a deploy or restart replaces processes.
+        scaling: held while an app gets more workers or fewer, and by a deploy.
+        scaled: what was done last about the number of an app's workers, or not, and why; by app.
         started_at: Unix time, in seconds.
     """
 
@@ -58,6 +61,8 @@ class Site:
         self.retired: list[Slot] = []
         self.releases: list[Release] = []
         self.deploying = asyncio.Lock()
+        self.scaling = asyncio.Lock()
+        self.scaled: dict[str, str] = {}
         self.started_at = time.time()
         self._folder = folder
         self._pages_follow = pages_follow
@@ -87,14 +92,63 @@ class Site:
         for app_name, app in settings.apps.items():
             release = Release(app_name, settings, self._folder, self.run_dir, self.output, self._pages_follow)
             self.releases.append(release)
-            wanted |= dict.fromkeys(worker_names(app_name, app.workers), release)
+            wanted |= dict.fromkeys(self._wanted_workers(app_name, app.workers), release)
         return wanted
+
+    def _wanted_workers(self, app_name: str, workers: WorkerRange) -> list[str]:
+        """The workers of an app that go on, and those that it needs to have as many as it must."""
+        possible = worker_names(app_name, workers.max)
+        serving = [name for name in possible if name in self.slots]
+        missing = [name for name in possible if name not in self.slots][: max(0, workers.min - len(serving))]
+        return serving + missing
+
+    def slots_of(self, app_name: str) -> list[Slot]:
+        """The slots of an app that new clients come to, the newest last."""
+        return [slot for slot in self.slots.values() if slot.release.app_name == app_name]
+
+    def news_of(self, app_name: str) -> asyncio.Event:
+        """Set when a worker of an app has more sessions or fewer."""
+        return self._pools[app_name].news
+
+    def retire(self, names: Collection[str]) -> None:
+        """Take workers out of the table; each ends with its last session."""
+        removed = [self.slots.pop(name) for name in names]
+        for slot in removed:
+            slot.retire()
+        self.remove_unused_links()
+        self.retired = [slot for slot in self.retired + removed if slot.alive]
 
     def new_slot(self, name: str, release: Release) -> Slot:
         """A slot for a worker, not filled yet, and not in the table."""
         turn = self._recycle_turns.setdefault(release.app_name, RecycleTurn())
-        pool = self._pools.setdefault(release.app_name, Pool(self.run_dir.pool))
+        pool = self._pool_of(release.app_name, release.app.workers.max)
         return Slot(name, release, self.run_dir, pool, self.output, turn, self.deploying)
+
+    def _pool_of(self, app_name: str, seats: int) -> Pool:
+        """Where the visitors of an app come to; with so many seats if it is new."""
+        if app_name not in self._pools:
+            self._pools[app_name] = Pool(app_name, self.run_dir.path, seats)
+        return self._pools[app_name]
+
+    def resize_pools(self, settings: Settings, *, grow: bool) -> None:
+        """Have as many seats as nginx is about to know (before it does), or knows by now.
+
+        Args:
+            settings: what they are to be by.
+            grow: only add some; else only take some away.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        for app_name, app in settings.apps.items():
+            pool = self._pool_of(app_name, app.workers.max)
+            if (app.workers.max > pool.seats) == grow:
+                pool.resize(app.workers.max)
+
+    def remove_unused_links(self) -> None:
+        """Remove the links of workers, and the seats, that nobody uses (any more)."""
+        seats = [name for app, pool in self._pools.items() for name in seat_names(app, pool.seats)]
+        self.run_dir.remove_links(except_for={*self.slots, *seats})
 
     def not_shiny(self) -> set[str]:
         """The apps that are not Shiny's, as far as their processes have said so."""

@@ -79,7 +79,7 @@ def too_few_files(settings: Settings) -> str:
     limit = processes.open_files_limit()
     # nginx may have half of its open files as connections, and a session takes two of these.
     sessions = (os.cpu_count() or 1) * limit // 4
-    wanted = max(MANY_SESSIONS, sum((app.max_sessions or 0) * app.workers for app in settings.apps.values()))
+    wanted = max(MANY_SESSIONS, sum((app.max_sessions or 0) * app.workers.max for app in settings.apps.values()))
     if sessions >= wanted:
         return ""
     return (

@@ -19,7 +19,9 @@ from shiny_sticky.supervision.deploy import Deploy
 from shiny_sticky.supervision.leftovers import OrphanProcess, find_orphans
 from shiny_sticky.supervision.log_keeper import rotate_logs
 from shiny_sticky.supervision.nginx_keeper import restart_on_exit, start_or_adopt
+from shiny_sticky.supervision.scaler import Scaler
 from shiny_sticky.supervision.service_manager import ServiceManager
+from shiny_sticky.supervision.shared_folders import empty_shared_folders
 from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.slot import Slot
 from shiny_sticky.supervision.stopping import Stoppable, StopRequest, stop_all
@@ -52,6 +54,7 @@ class Supervisor:
         self._last_act: Callable[[], NoReturn] = handover.end_alone
         self._orphans: list[OrphanProcess] = []
         self._keepers: asyncio.TaskGroup | None = None  # while everything serves
+        self._scaled: set[str] = set()  # the apps whose number of workers is looked after
         self._operations: set[asyncio.Task[str]] = set()
 
     async def run(self, services: Collection[Callable[[], Coroutine[Any, Any, None]]]) -> None:
@@ -168,7 +171,7 @@ class Supervisor:
 
     async def _deploy(self) -> str:
         self._refuse_while_deploying()
-        async with self.site.deploying:
+        async with self.site.deploying, self.site.scaling:
             try:
                 with self._service_manager.reloading():
                     done = await Deploy(self.site, self._load, self._configure, self._keep_slot).run()
@@ -177,6 +180,7 @@ class Supervisor:
                     self._output.event(line, style="")
                 self._output.problem(f"The deploy has failed; what served before serves on. {failure}")
                 raise
+            self._keep_scaled()
             self._output.event(done)
             return done
 
@@ -203,6 +207,12 @@ class Supervisor:
     def _keep_slot(self, slot: Slot) -> None:
         self._keep(slot.keep_filled)
 
+    def _keep_scaled(self) -> None:
+        """Let each app have as many workers as it needs, those that are new, too."""
+        for app_name in self.site.settings.apps.keys() - self._scaled:
+            self._scaled.add(app_name)
+            self._keep(Scaler(self.site, app_name, self._keep_slot).run)
+
     def _refuse_while_deploying(self) -> None:
         if self.site.deploying.locked():
             raise StickyError("A deploy is under way already.")
@@ -215,7 +225,7 @@ class Supervisor:
         await self._start_workers()
         if not_shiny := site.not_shiny():
             await asyncio.to_thread(self._configure, site.settings, True, not_shiny)
-        site.run_dir.remove_links(except_for=site.slots)
+        site.remove_unused_links()
         site.clear_cache()
         if site.front is not None:
             await start_or_adopt(site.front, self._output)
@@ -225,6 +235,7 @@ class Supervisor:
                     self._keep(functools.partial(self._drain_orphan, orphan))
                 for slot in site.slots.values():
                     self._keep(slot.keep_filled)
+                self._keep_scaled()
                 if site.front is not None:
                     self._keep(functools.partial(restart_on_exit, site.front, self._output))
                 self._keep(functools.partial(rotate_logs, site))
@@ -327,5 +338,6 @@ class Supervisor:
         if not keep_earlier:
             site.run_dir.remove_links()
             site.run_dir.remove_notes()
+            empty_shared_folders(site.run_dir)
         if self._stop.made.is_set():
             self._output.event("Stopped")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from .asgi import ASGIApp, Message, Receive, Scope, Send
+from .visitors import Visitors, is_page
 
 # Seconds that a websocket's handshake has a place for, in which the app accepts or refuses it.
 HANDSHAKE_SECONDS = 10
@@ -14,6 +16,7 @@ class WorkerState:
     """What a worker is serving; made once, and known to all that count, ask or change it.
 
     Args:
+        visitors: those who have no session yet.
         max_sessions: websockets that may be open at a time; 0 is no limit.
 
     Attributes:
@@ -23,15 +26,24 @@ class WorkerState:
         sessions_served: websockets accepted since the start.
         requests: HTTP requests in progress.
         draining: new sessions are refused, and each response closes its connection.
+        suspended: sessions, of those that are open, that have lost their connection and wait for another one.
+        is_resumed: whether a websocket's path belongs to a session that has its place already.
+        before_exit: what is called when the server is about to close all connections.
+        on_change: called when there are more or fewer sessions, or some are about to come.
     """
 
-    def __init__(self, max_sessions: int = 0) -> None:
+    def __init__(self, visitors: Visitors, max_sessions: int = 0) -> None:
+        self.visitors = visitors
         self.max_sessions = max_sessions
         self.handshakes = 0
         self.sessions = 0
         self.sessions_served = 0
         self.requests = 0
         self.draining = False
+        self.suspended = 0
+        self.is_resumed: Callable[[str], bool] = lambda path: False
+        self.before_exit: list[Callable[[], None]] = []
+        self.on_change: Callable[[], None] = lambda: None
         self._idle: asyncio.Event | None = None
         self._waiting_for_drain: list[asyncio.Event] = []
 
@@ -39,6 +51,11 @@ class WorkerState:
     def full(self) -> bool:
         """Whether no other session is welcome."""
         return self.draining or 0 < self.max_sessions <= self.sessions + self.handshakes
+
+    @property
+    def expected(self) -> int:
+        """The sessions that are about to come."""
+        return self.handshakes + self.visitors.expected
 
     def start_draining(self) -> None:
         """Take no new sessions, and tell who waits for that."""
@@ -85,12 +102,14 @@ class ConnectionTracker:
         state = self._state
         if scope["type"] == "http":
             state.requests += 1
+            send = self._noting_page(scope, send) if scope["method"] == "GET" else send
             try:
                 await self.app(scope, receive, _closing(send) if state.draining else send)
             finally:
                 state.requests -= 1
                 state.something_ended()
         elif scope["type"] == "websocket":
+            state.visitors.handshake(scope)
             place = _Place(state)
             try:
                 await self.app(scope, receive, place.following(send))
@@ -98,6 +117,17 @@ class ConnectionTracker:
                 place.leave()
         else:
             await self.app(scope, receive, send)
+
+    def _noting_page(self, scope: Scope, send: Send) -> Send:
+        """Let a response be counted if it is a page."""
+
+        async def send_noting(message: Message) -> None:
+            if message["type"] == "http.response.start" and is_page(message):
+                self._state.visitors.page(scope)
+                self._state.on_change()
+            await send(message)
+
+        return send_noting
 
 
 class _Place:
@@ -116,6 +146,7 @@ class _Place:
             HANDSHAKE_SECONDS, self._end_handshake
         )
         state.handshakes += 1
+        state.on_change()
 
     def following(self, send: Send) -> Send:
         """The `send` of the websocket, by which the app accepts or refuses it."""
@@ -136,6 +167,7 @@ class _Place:
             self._has_session = False
             self._state.sessions -= 1
             self._state.something_ended()
+            self._state.on_change()
 
     def _begin_session(self) -> None:
         self._has_session = True
@@ -150,6 +182,7 @@ class _Place:
             self._timer = None
             self._state.handshakes -= 1
             self._state.something_ended()
+            self._state.on_change()
 
 
 def _closing(send: Send) -> Send:

@@ -7,6 +7,7 @@ import contextlib
 import math
 import signal
 import socket
+from collections import deque
 from typing import cast
 
 import uvicorn
@@ -14,9 +15,11 @@ import uvicorn
 from .asgi import ASGIApp
 from .control_channel import ControlChannel
 from .draining import WorkerState
+from .message_compression import compressing
 from .options import WorkerOptions
 from .protocol import Beat, Ready
 from .transport import behind_nginx
+from .visitors import WORKER_HEADER
 from .warm_up import render_page
 
 # nginx closes idle connections to a worker after 60 s. The worker waits longer, so that it never closes one
@@ -24,6 +27,9 @@ from .warm_up import render_page
 KEEP_ALIVE_SECONDS = 75
 
 BEAT_SECONDS = 1
+
+# Beats over which the event loop's lateness is averaged.
+LATE_BEATS = 10
 
 # The first version of uvloop that does.
 WRITES_AT_ONCE = (0, 23)
@@ -53,6 +59,8 @@ class Server(uvicorn.Server):
         self._channel = channel
         self._drain_timeout = drain_timeout
         self._page = page
+        self._telling = False
+        self._late: deque[float] = deque(maxlen=LATE_BEATS)  # seconds
         self._beats: asyncio.Task[None] | None = None
         self._drain_task: asyncio.Task[None] | None = None
 
@@ -64,13 +72,43 @@ class Server(uvicorn.Server):
             if self._page:
                 await render_page(cast("ASGIApp", self.config.app), self._page)
             self._channel.tell(Ready(shiny=bool(self._page)))
+            self._state.on_change = self._tell_soon
             self._beats = asyncio.create_task(self._beat())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close what is open, and end."""
+        for prepare in self._state.before_exit:
+            prepare()
+        await super().shutdown(sockets=sockets)
 
     async def _beat(self) -> None:
         """Give the launcher a sign of life from the event loop, every second."""
+        loop = asyncio.get_running_loop()
         while True:
-            self._channel.tell_now(Beat(self._state.sessions, self._state.sessions_served))
+            self._tell()
+            due = loop.time() + BEAT_SECONDS
             await asyncio.sleep(BEAT_SECONDS)
+            self._late.append(max(0.0, loop.time() - due))
+
+    def _tell_soon(self) -> None:
+        """Let the launcher know of a change, together with what else changes in this step of the event loop."""
+        if not self._telling:
+            self._telling = True
+            asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        self._telling = False
+        state = self._state
+        self._channel.tell_now(
+            Beat(
+                sessions=state.sessions,
+                sessions_served=state.sessions_served,
+                expected=state.expected,
+                pages_taken=state.visitors.pages_taken,
+                sessions_taken=state.visitors.sessions_taken,
+                late=round(1000 * sum(self._late) / LATE_BEATS),
+            )
+        )
 
     def _start_draining(self) -> None:
         if self._drain_task is None:
@@ -127,10 +165,14 @@ def serve(app: ASGIApp, state: WorkerState, channel: ControlChannel, options: Wo
         log_level="warning",
         access_log=False,  # nginx writes one
         server_header=False,
+        headers=[(WORKER_HEADER, options.name.partition(".")[0])],  # before all that an app may say
         forwarded_allow_ips="*",  # nobody but nginx can reach the socket
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        ws_per_message_deflate=options.compress_messages is not None,
         timeout_graceful_shutdown=math.ceil(options.stop_timeout),
     )
     config.load()
     config.http_protocol_class = behind_nginx(config.http_protocol_class, state)
+    if options.compress_messages is not None:
+        config.ws_protocol_class = compressing(config.ws_protocol_class, options.compress_messages)
     Server(config, state, channel, options.drain_timeout, page).run(sockets=[listener])

@@ -12,14 +12,17 @@ A scenario is a generator: it drives one tab, yields once in its middle, and ret
 
 That makes four tests, one a way. At the `yield`, the way `deploy` replaces every process of the site, with the tab
 open and its session alive. One deploy does for all scenarios of a file: each is played to its middle before.
-There is one more way for those that ask for it: `restart` replaces the one process that has the session.
+There are more ways for those that ask for them: `restart` replaces the one process that has the session, and in
+`crowded` other sessions of its process change something all the time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable, Generator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ from playwright.sync_api import Browser
 from support.browser import Visitor, without_cookies
 from support.real_site import APPS, Site
 from support.shiny_run import ShinyRun
+from support.shiny_session import ShinySession
 from support.tab import Tab, process, session_id
 
 WAYS = ("shiny_run", "launcher", "deploy", "cookies_blocked")
@@ -168,7 +172,8 @@ class Matrix:
             return self._over_a_deploy(feature)
         midway = self._restart if way == "restart" else lambda _: None
         visitor = self._without_cookies() if way == "cookies_blocked" else self._visitor()
-        observed = self._play(feature, visitor, self._url(feature), self._site.lines, midway)
+        with self._crowd(feature) if way == "crowded" else contextlib.nullcontext():
+            observed = self._play(feature, visitor, self._url(feature), self._site.lines, midway)
         assert bool(visitor.context.cookies()) == (way != "cookies_blocked")
         return observed
 
@@ -226,6 +231,14 @@ class Matrix:
         assert restarted.returncode == 0, restarted.stdout + restarted.stderr
         assert self._site.pid(worker) != pid
 
+    @contextlib.contextmanager
+    def _crowd(self, feature: Feature) -> Iterator[None]:
+        """In each process of an app a session that sends something all the time, and has all flushed."""
+        with contextlib.ExitStack() as open_tabs, neighbours() as crowd:
+            while len({neighbour.incarnation for neighbour in crowd}) < WORKERS:
+                crowd.append(open_tabs.enter_context(ShinySession(self._site.port, f"/{feature.name}/")))
+            yield
+
     # --- visitors
 
     def _url(self, feature: Feature) -> str:
@@ -239,6 +252,28 @@ class Matrix:
         if self._cookieless is None:
             self._cookieless = Visitor(without_cookies(self._browser, self._folder / "profile"))
         return self._cookieless
+
+
+@contextlib.contextmanager
+def neighbours() -> Iterator[list[ShinySession]]:
+    """A list; the sessions in it send something that their app does not know, each twenty times a second."""
+    sessions: list[ShinySession] = []
+    stop = threading.Event()
+
+    def send() -> None:
+        number = 0
+        while not stop.wait(0.05):
+            number += 1
+            for session in list(sessions):
+                session.update(nothing_of_the_apps=number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield sessions
+    finally:
+        stop.set()
+        thread.join()
 
 
 def as_under_shiny_run(

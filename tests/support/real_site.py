@@ -21,6 +21,7 @@ import psutil
 import websocket
 import yaml
 
+from shiny_sticky.settings.names import worker_names
 from support.answering import AnsweringWebSocket
 from support.waiting import PATIENCE, answers, free_port, running, until
 
@@ -210,8 +211,9 @@ class Site:
     # --- processes
 
     def workers(self, app: str = "app") -> list[str]:
-        """The names of an app's workers."""
-        return [f"{app}{number}" for number in range(1, self.settings["apps"][app].get("workers", 4) + 1)]
+        """The names of an app's workers, those that there are from the start."""
+        number = self.settings["apps"][app].get("workers", 4)
+        return worker_names(app, number["min"] if isinstance(number, dict) else number)
 
     def incarnation(self, worker: str) -> str:
         """The name of the process that the worker's socket leads to."""
