@@ -228,7 +228,10 @@ def test_an_app_that_does_not_import_gives_one_traceback_and_leaves_nothing(site
 
 @pytest.mark.parametrize(
     ("preload", "says"),
-    [(True, "App app: its import was not done within 0.7 s"), (False, "app1 did not answer within 0.7 s")],
+    [
+        (True, "App app: its import was not done within 0.7 s"),
+        pytest.param(False, "app1 did not answer within 0.7 s", marks=pytest.mark.slow),
+    ],
 )
 def test_what_does_not_answer_in_time_is_named(site_of, preload, says):
     site = site_of({"app": {"target": "slow.py", "workers": 1, "start_timeout": 0.7, "preload": preload}})
@@ -241,7 +244,10 @@ def test_what_does_not_answer_in_time_is_named(site_of, preload, says):
 
 @pytest.mark.parametrize(
     ("code", "says"),
-    [("import sys; sys.exit(7)", "cannot be imported"), ("import os; os._exit(7)", "exited with code 7")],
+    [
+        pytest.param("import sys; sys.exit(7)", "cannot be imported", marks=pytest.mark.slow),
+        ("import os; os._exit(7)", "exited with code 7"),
+    ],
 )
 def test_a_worker_that_ends_while_it_loads_is_named(site_of, code, says):
     site = site_of({"app": {"target": "ends.py", "workers": 2}})
@@ -325,12 +331,12 @@ def test_root_runs_nginx_and_workers_as_the_configured_user(site_of):
     site.start(program=[sys.executable, str(copy_project(site.folder / "project"))])
     reply = site.ask()
     assert reply.json["uid"] != 0
-    assert not site.said("run as root")
     workers = [process for process in site.processes() if "worker process" in " ".join(process.cmdline())]
     assert workers and {process.uids().real for process in workers} == {reply.json["uid"]}
     assert stat.S_IMODE(site.run_dir.stat().st_mode) == 0o710
     assert site.ask(method="POST", body=b"x" * 3_000_000).json["size"] == 3_000_000
     assert site.stop() == 0
+    assert not site.said("run as root")
     site.check_nothing_left()
 
 
