@@ -16,8 +16,8 @@ class WorkerState:
     """What a worker is serving; made once, and known to all that count, ask or change it.
 
     Args:
-        visitors: those who have no session yet.
         max_sessions: websockets that may be open at a time; 0 is no limit.
+        visitors: those who have no session yet.
 
     Attributes:
         handshakes: websockets that the app has neither accepted nor refused; each has a place, or more sessions
@@ -32,8 +32,8 @@ class WorkerState:
         on_change: called when there are more or fewer sessions, or some are about to come.
     """
 
-    def __init__(self, visitors: Visitors, max_sessions: int = 0) -> None:
-        self.visitors = visitors
+    def __init__(self, max_sessions: int = 0, visitors: Visitors | None = None) -> None:
+        self.visitors = visitors or Visitors("", "")
         self.max_sessions = max_sessions
         self.handshakes = 0
         self.sessions = 0
