@@ -111,6 +111,7 @@ def test_visitors_at_once_share_all_workers_and_each_stays_with_one(site, visito
     assert max(counts.values()) == 2
 
 
+@pytest.mark.slow
 def test_an_upload_reaches_the_process_of_its_page_whole(either, visitor_of):
     file = bytes(range(251)) * 20_000  # 5 MB
     demo = Demo(visitor_of(), either)
@@ -122,6 +123,7 @@ def test_an_upload_reaches_the_process_of_its_page_whole(either, visitor_of):
     }
 
 
+@pytest.mark.slow
 def test_a_download_is_made_by_the_process_of_its_page(either, visitor_of):
     demo = Demo(visitor_of(), either)
     worker, pid = demo.worker, demo.pid
@@ -177,6 +179,7 @@ def picture(demo: Demo) -> dict[str, tuple[str, str]]:
     }
 
 
+@pytest.mark.slow
 def test_the_picture_has_every_process_with_its_sessions(site, visitor_of):
     demo = Demo(visitor_of(), site)
     demo.stays()

@@ -70,6 +70,7 @@ def test_no_other_answer_has_links(site):
     assert site.ask("/", method="HEAD").headers["Link"] is None
 
 
+@pytest.mark.slow
 def test_a_browser_asks_for_it_at_once_and_once(site):
     asked = []
     with chromium() as browser:

@@ -28,7 +28,7 @@ def longest(seen, value):
     return max((end - begin for (begin, had), (end, _) in pairwise(seen) if had == value), default=0)
 
 
-@as_under_shiny_run("progress.py", quick=True, also=("crowded",))
+@as_under_shiny_run("progress.py", also=("crowded",))
 def test_progress_shows_each_step_when_it_is_made(tab):
     page = tab.open(bar=BAR)
     expect(page.locator("#at_first")).to_have_text("ready")
