@@ -13,6 +13,7 @@ from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.processes import ManagedProcess, Process
 from shiny_sticky.settings import names
+from shiny_sticky.supervision.cgroups import Group
 from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.worker.protocol import Beat, Failed, ProtocolError, Ready
@@ -37,6 +38,7 @@ class Incarnation(ManagedProcess):
         drain_timeout: seconds that it gives its sessions once it drains, as it was told at its start.
         run_dir: where its socket is.
         output: takes what it prints.
+        group: its control group; None if it has no limits.
 
     Attributes:
         worker: the slot, ``app2``.
@@ -53,6 +55,7 @@ class Incarnation(ManagedProcess):
         drain_timeout: float,
         run_dir: RunDir,
         output: Output,
+        group: Group | None = None,
     ) -> None:
         super().__init__(process, channels.pipes, run_dir.owner.uid)
         self.name = name
@@ -63,6 +66,8 @@ class Incarnation(ManagedProcess):
         self._drain_timeout = drain_timeout
         self._run_dir = run_dir
         self._output = output
+        self._group = group
+        self._beyond_limits = ""
         self._ready_at: float | None = None  # on the monotonic clock, as is the end
         self._ended_at: float | None = None
         self._news = asyncio.Event()
@@ -75,6 +80,11 @@ class Incarnation(ManagedProcess):
         if self._ready_at is None:
             return 0.0
         return (self._ended_at or time.monotonic()) - self._ready_at
+
+    @property
+    def how_it_ended(self) -> str:
+        """Its end in words, such as ``was ended by SIGKILL``; once it has ended."""
+        return self._beyond_limits or processes.how_it_ended(self.exit_code)
 
     def on_line(self, line: str, is_error: bool) -> None:
         """Show what the app prints."""
@@ -107,13 +117,15 @@ class Incarnation(ManagedProcess):
         self._ended_at = time.monotonic()
         if self._kill_timer is not None:
             self._kill_timer.cancel()
+        if self._group is not None:
+            self._beyond_limits = self._group.how_it_ended()
+            self._group.remove()
         self._run_dir.remove(self.name)
         asyncio.get_running_loop().call_later(PAGE_SECONDS, self._run_dir.remove_note, self.name)
         self._on_left(self)
         if not self.outcome.done():
-            how = processes.how_it_ended(self.exit_code)
             self.outcome.set_exception(
-                StartFailed(f"{self.worker} {how} before it answered; see its output above.")
+                StartFailed(f"{self.worker} {self.how_it_ended} before it answered; see its output above.")
             )
         self.notify()
 

@@ -16,6 +16,7 @@ from shiny_sticky.processes import Process
 from shiny_sticky.settings import names
 from shiny_sticky.settings.model import AppSettings, Settings
 from shiny_sticky.settings.users import environment_of
+from shiny_sticky.supervision.cgroups import Groups
 from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
@@ -37,9 +38,18 @@ class Release:
         folder: the settings file's; module:attribute targets are looked up there.
         run_dir: where sockets and pid files go.
         output: where to say what happens.
+        groups: the site's control groups; None for a release that no worker comes from.
     """
 
-    def __init__(self, app_name: str, settings: Settings, folder: Path, run_dir: RunDir, output: Output) -> None:
+    def __init__(
+        self,
+        app_name: str,
+        settings: Settings,
+        folder: Path,
+        run_dir: RunDir,
+        output: Output,
+        groups: Groups | None = None,
+    ) -> None:
         self.app_name = app_name
         self.app: AppSettings = settings.apps[app_name]
         self.is_shiny = True  # until one of its processes says that it is not
@@ -50,6 +60,7 @@ class Release:
         self._folder = folder
         self._run_dir = run_dir
         self._output = output
+        self._groups = groups
         self._fork_server: ForkServerProcess | None = None
         self._importing: asyncio.Task[None] | None = None
         # Held while a process starts, so that the launcher never has the descriptors of two starts open.
@@ -226,7 +237,8 @@ class Release:
                 self._output.relay(
                     worker, f"its pid file cannot be written: {problem} ({self._run_dir.path})", True
                 )
-            return Incarnation(name, process, channels, self._drain_timeout, self._run_dir, self._output)
+            group = None if self._groups is None else self._groups.limit(name, process.pid, self.app.limits)
+            return Incarnation(name, process, channels, self._drain_timeout, self._run_dir, self._output, group)
 
     async def _fork_or_spawn(self, options: WorkerOptions, channels: Channels) -> Process:
         if self._forks:

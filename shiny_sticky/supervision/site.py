@@ -11,6 +11,7 @@ from shiny_sticky.front.nginx_process import Front
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import worker_names
+from shiny_sticky.supervision.cgroups import Groups
 from shiny_sticky.supervision.pool import Pool
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
@@ -36,6 +37,7 @@ class Site:
         slots: by the names of the workers; those that new clients come to.
         retired: slots that a deploy has removed; their processes may still have sessions.
         releases: those that workers come from, and earlier ones whose fork servers still run.
+        groups: the control groups of workers that have limits.
         deploying: held while a deploy or restart replaces processes.
         started_at: Unix time, in seconds.
     """
@@ -50,6 +52,7 @@ class Site:
         self.slots: dict[str, Slot] = {}
         self.retired: list[Slot] = []
         self.releases: list[Release] = []
+        self.groups = Groups(run_dir.path, output.problem)
         self.deploying = asyncio.Lock()
         self.started_at = time.time()
         self._folder = folder
@@ -72,7 +75,7 @@ class Site:
         """
         wanted: dict[str, Release] = {}
         for app_name, app in settings.apps.items():
-            release = Release(app_name, settings, self._folder, self.run_dir, self.output)
+            release = Release(app_name, settings, self._folder, self.run_dir, self.output, self.groups)
             self.releases.append(release)
             wanted |= dict.fromkeys(worker_names(app_name, app.workers), release)
         return wanted

@@ -187,7 +187,7 @@ class Slot:
 
     async def _restart_on_exit(self, process: Incarnation) -> None:
         """Fill the slot again, as long as nobody else does."""
-        self._output.problem(f"{self.name} (pid {process.pid}) {processes.how_it_ended(process.exit_code)}")
+        self._output.problem(f"{self.name} (pid {process.pid}) {process.how_it_ended}")
         uptime = process.uptime
         while process is self.current:
             delay = self._backoff.delay(uptime)

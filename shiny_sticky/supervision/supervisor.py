@@ -318,6 +318,7 @@ class Supervisor:
             if site.front is not None and site.front.pid:
                 running.append(site.front)
         await stop_all(running, site.settings.stop.drain_timeout, self._stop_at_once)
+        site.groups.close()
         if not keep_earlier:
             site.run_dir.remove_links()
             site.run_dir.remove_notes()
