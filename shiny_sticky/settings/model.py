@@ -121,6 +121,10 @@ class AppSettings(Section):
     max_sessions: Annotated[int, Strictly, Field(ge=1)] | None = None
     """Sessions that a worker has at a time; a full one hands new ones to the next. null is no limit."""
 
+    idle_timeout: Annotated[float, Field(gt=0)] | None = None
+    """Seconds without a session or a request, after which the app sleeps: it has no process until the next request
+    wakes it, and begins like that. null: it never sleeps."""
+
     hang_timeout: Annotated[float, Field(ge=0)] = 300
     """Seconds without a sign of life from a worker's event loop, after which it is replaced; 0 is never."""
 

@@ -44,6 +44,7 @@ class Incarnation(ManagedProcess):
         worker: the slot, ``app2``.
         sessions: open websockets at the last heartbeat.
         sessions_served: websockets accepted since the start.
+        idle: seconds for which nothing had been open at the last heartbeat.
         serves_shiny: whether its app is Shiny's, by what it says.
     """
 
@@ -62,6 +63,7 @@ class Incarnation(ManagedProcess):
         self.worker = names.worker_of(name)
         self.sessions = 0
         self.sessions_served = 0
+        self.idle = 0.0
         self.serves_shiny = True
         self._drain_timeout = drain_timeout
         self._run_dir = run_dir
@@ -99,8 +101,9 @@ class Incarnation(ManagedProcess):
                 self.outcome.set_result("")
             case Failed(text, traceback) if not self.outcome.done():
                 self.outcome.set_exception(StartFailed(text, traceback))
-            case Beat(sessions, sessions_served) if 0 <= sessions <= sessions_served:
+            case Beat(sessions, sessions_served, idle) if 0 <= sessions <= sessions_served and idle >= 0:
                 self.sessions, self.sessions_served = sessions, sessions_served
+                self.idle = 0.0 if sessions else idle
                 self.notify()
             case _:
                 raise ProtocolError(f"not from a worker, or not now: {str(message)[:80]}")

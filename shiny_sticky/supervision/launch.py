@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Collection
 from pathlib import Path
 
@@ -57,12 +58,15 @@ async def serve(source: Source, *, managed: bool) -> None:
         _check_places(again, owner, source)
         return again
 
+    configuring = threading.Lock()  # an app that wakes and a deploy may want it at the same time
+
     def configure(settings: Settings, write: bool, not_shiny: Collection[str]) -> bool:
         text = configuration.render(settings, program, source.notice, not_shiny=not_shiny)
-        if write:
-            return configuration.install(settings, text, program)
-        configuration.check(settings, text, program)
-        return False
+        with configuring:
+            if write:
+                return configuration.install(settings, text, program)
+            configuration.check(settings, text, program)
+            return False
 
     try:
         if managed:

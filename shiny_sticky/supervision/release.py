@@ -16,6 +16,7 @@ from shiny_sticky.processes import Process
 from shiny_sticky.settings import names
 from shiny_sticky.settings.model import AppSettings, Settings
 from shiny_sticky.settings.users import environment_of
+from shiny_sticky.supervision.activation import ActivationSocket
 from shiny_sticky.supervision.cgroups import Groups
 from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
@@ -108,11 +109,12 @@ class Release:
         except StartFailed as failure:
             raise failure.of(self.app_name) from None
 
-    async def start(self, worker: str) -> Incarnation:
+    async def start(self, worker: str, waiting: ActivationSocket | None = None) -> Incarnation:
         """Start a process for a worker, and wait until it answers.
 
         Args:
             worker: such as ``app2``.
+            waiting: the socket on which it is to serve; None for one that is made for it.
 
         Raises:
             StartFailed: it did not come up, and is not running; the app is named.
@@ -120,7 +122,7 @@ class Release:
         incarnation = None
         try:
             await self._prepare()
-            incarnation = await self._begin(worker)
+            incarnation = await self._begin(worker, waiting)
             await incarnation.wait_ready(self.app.start_timeout)
             self.is_shiny = incarnation.serves_shiny
         except BaseException as failure:
@@ -199,28 +201,29 @@ class Release:
                 name, self.app_name, process, channels, self._run_dir, self._output, self._report_exit
             )
 
-    async def _begin(self, worker: str) -> Incarnation:
-        """Start a process for a worker; it does not answer yet."""
+    async def _begin(self, worker: str, waiting: ActivationSocket | None) -> Incarnation:
+        """Start a process for a worker; it does not answer yet. A socket that is there is good for one try."""
         async with self._start_lock:
-            for _ in range(2):
+            for _ in range(1 if waiting else 2):
                 await self._prepare()
                 try:
-                    return await self._begin_once(worker)
+                    return await self._begin_once(worker, waiting)
                 except ForkServerGone:
                     assert self._fork_server is not None
                     await self._fork_server.wait()
         raise StartFailed("the process that has imported the app ends whenever it is to be forked.")
 
-    async def _begin_once(self, worker: str) -> Incarnation:
+    async def _begin_once(self, worker: str, waiting: ActivationSocket | None) -> Incarnation:
         """Start a process, with a name and files of its own: an earlier one may have been forked, and not told of.
 
         Raises:
             ForkServerGone: the process that it was to be forked off has ended.
         """
-        name = self._run_dir.new_incarnation(worker)
+        name = self._run_dir.new_incarnation(worker) if waiting is None else waiting.name
         notes = self._run_dir.make_notes_folder(self.app_name)
         nginx_cache = self._run_dir.cache if self._cache is not None else ""
-        with Channels.open(self._run_dir, name, listens=True) as channels:
+        listener = None if waiting is None else waiting.listener.dup()
+        with Channels.open(self._run_dir, name, listens=True, listener=listener) as channels:
             options = WorkerOptions(
                 name=name,
                 target=self.app.target,

@@ -75,10 +75,28 @@ class Site:
         """
         wanted: dict[str, Release] = {}
         for app_name, app in settings.apps.items():
-            release = Release(app_name, settings, self._folder, self.run_dir, self.output, self.groups)
-            self.releases.append(release)
+            release = self.new_release(app_name, settings)
             wanted |= dict.fromkeys(worker_names(app_name, app.workers), release)
         return wanted
+
+    def new_release(self, app_name: str, settings: Settings) -> Release:
+        """A new release of one app.
+
+        Args:
+            app_name: the app's.
+            settings: what they say of it.
+        """
+        release = Release(app_name, settings, self._folder, self.run_dir, self.output, self.groups)
+        self.releases.append(release)
+        return release
+
+    def slots_of(self, app_name: str) -> list[Slot]:
+        """The slots of an app; none if it is not served yet."""
+        return [slot for slot in self.slots.values() if slot.release.app_name == app_name]
+
+    def sleeps(self, app_name: str) -> bool:
+        """Whether an app, which is served, has no process until somebody comes."""
+        return all(slot.asleep for slot in self.slots_of(app_name))
 
     def new_slot(self, name: str, release: Release) -> Slot:
         """A slot for a worker, not filled yet, and not in the table."""

@@ -19,6 +19,8 @@ def print_summary(site: Site) -> None:
         output.event(f"{app_name} is at {settings.base_url()}{app.path}")
     if site.front is None:
         output.event(f'nginx is yours to start: nginx -p "$PWD" -c {settings.nginx.conf}')
+    if asleep := [app_name for app_name in settings.apps if site.sleeps(app_name)]:
+        output.event(f"Asleep until a request comes: {', '.join(asleep)}")
     for warning in warnings(site):
         output.problem(warning)
     rows = [

@@ -11,15 +11,16 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from shiny_sticky import processes
-from shiny_sticky.concurrency import in_parallel
 from shiny_sticky.errors import StartFailed, StickyError
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.supervision import handover
-from shiny_sticky.supervision.deploy import Deploy
+from shiny_sticky.supervision.deploy import Deploy, publish
 from shiny_sticky.supervision.leftovers import OrphanProcess, find_orphans
 from shiny_sticky.supervision.nginx_keeper import restart_on_exit, rotate_logs, start_or_adopt
 from shiny_sticky.supervision.site import Configure, Site
+from shiny_sticky.supervision.sleeping import SleepCycles
 from shiny_sticky.supervision.slot import Slot
+from shiny_sticky.supervision.starting import start_workers
 from shiny_sticky.supervision.stopping import Stoppable, stop_all
 from shiny_sticky.supervision.summary import print_summary
 
@@ -51,6 +52,7 @@ class Supervisor:
         self._orphans: list[OrphanProcess] = []
         self._keepers: asyncio.TaskGroup | None = None  # while everything serves
         self._operations: set[asyncio.Task[str]] = set()
+        self._sleep = SleepCycles(site, self._keep, self._publish)
 
     async def run(self, control_server: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Serve until a signal says to stop; does not return if another launcher takes over.
@@ -170,7 +172,7 @@ class Supervisor:
         self._refuse_while_deploying()
         async with self.site.deploying:
             try:
-                done = await Deploy(self.site, self._load, self._configure, self._keep_slot).run()
+                done = await Deploy(self.site, self._load, self._configure, self._keep_slot, self._sleep).run()
             except StickyError as failure:
                 for line in getattr(failure, "traceback", "").splitlines():
                     self._output.event(line, style="")
@@ -190,7 +192,8 @@ class Supervisor:
             except StartFailed as failure:
                 slot.report_failure(failure)
                 raise
-        assert slot.current is not None
+        if slot.current is None:
+            return f"{name} sleeps: the next request starts it, with the code as it is then"
         return f"{name} is {slot.current.name} now (pid {slot.current.pid})"
 
     async def _prepare_handover(self) -> str:
@@ -198,6 +201,11 @@ class Supervisor:
         async with self.site.deploying:
             await handover.prepare(self.site, self._load)
         return "The launcher starts anew"
+
+    async def _publish(self) -> None:
+        """Let nginx know which apps are not Shiny's, now that one is awake; each deploy does so anyhow."""
+        if not self.site.deploying.locked():
+            await publish(self.site, self._configure, self.site.settings)
 
     def _keep_slot(self, slot: Slot) -> None:
         self._keep(slot.keep_filled)
@@ -211,7 +219,7 @@ class Supervisor:
     async def _serve(self, control_server: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start everything, and keep it."""
         site = self.site
-        await self._start_workers()
+        await start_workers(site, self._sleep, self._orphans)
         if not_shiny := site.not_shiny():
             await asyncio.to_thread(self._configure, site.settings, True, not_shiny)
         site.run_dir.remove_links(except_for=site.slots)
@@ -223,7 +231,8 @@ class Supervisor:
                 for orphan in self._orphans:
                     self._keep(functools.partial(self._drain_orphan, orphan))
                 for slot in site.slots.values():
-                    self._keep(slot.keep_filled)
+                    self._keep_slot(slot)
+                self._sleep.follow_settings()
                 if site.front is not None:
                     self._keep(functools.partial(restart_on_exit, site.front, self._output))
                     self._keep(functools.partial(rotate_logs, site.front, site.settings, self._output))
@@ -253,29 +262,6 @@ class Supervisor:
     def _print_traceback(self, error: BaseException) -> None:
         for line in "".join(traceback.format_exception(error)).splitlines():
             self._output.event(line, style="")
-
-    async def _start_workers(self) -> None:
-        """Start all workers side by side.
-
-        Raises:
-            StartFailed: one did not come up; its app is named.
-        """
-        site = self.site
-        began = time.monotonic()
-        for name, release in site.new_releases(site.settings).items():
-            site.slots[name] = site.new_slot(name, release)
-        total, ready = len(site.slots), 0
-        apps = ", ".join(site.settings.apps)
-        with self._output.progress(f"Starting {total} worker{'s' * (total > 1)} of {apps}") as progress:
-
-            async def fill(slot: Slot) -> None:
-                nonlocal ready
-                await slot.fill()
-                ready += 1
-                progress.update(f"{ready} of {total} workers ready")
-
-            await in_parallel(fill(slot) for slot in site.slots.values())
-        self._output.event(f"{total} of {total} workers ready after {time.monotonic() - began:.1f} s")
 
     async def _drain_orphan(self, orphan: OrphanProcess) -> None:
         """Let a process of an earlier launcher go, now that new ones serve under the workers' names."""
@@ -318,6 +304,8 @@ class Supervisor:
             if site.front is not None and site.front.pid:
                 running.append(site.front)
         await stop_all(running, site.settings.stop.drain_timeout, self._stop_at_once)
+        for slot in site.slots.values():
+            slot.stop_waiting()
         site.groups.close()
         if not keep_earlier:
             site.run_dir.remove_links()

@@ -51,10 +51,12 @@ class Beat:
     Attributes:
         sessions: websockets that are open.
         sessions_served: websockets accepted since the start.
+        idle: seconds for which nothing has been open, neither a websocket nor a request.
     """
 
     sessions: int
     sessions_served: int
+    idle: float
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ class Server(uvicorn.Server):
     async def _beat(self) -> None:
         """Give the launcher a sign of life from the event loop, every second."""
         while True:
-            self._channel.tell_now(Beat(self._state.sessions, self._state.sessions_served))
+            state = self._state
+            self._channel.tell_now(Beat(state.sessions, state.sessions_served, state.idle_seconds))
             await asyncio.sleep(BEAT_SECONDS)
 
     def _start_draining(self) -> None:
