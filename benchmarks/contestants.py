@@ -21,6 +21,8 @@ from measure import first_line, tree
 from programs import Missing, Program, port_answers
 from shiny_sticky.front import configuration, nginx_program
 from shiny_sticky.settings import read as settings
+from shiny_sticky.settings.names import seat_names
+from shiny_sticky.supervision.pool import KINDS
 from support.real_site import Site, free_port
 
 NGINX = nginx_program.find("nginx").path
@@ -205,10 +207,12 @@ class Ours(OfNginx):
         """Start it; its files are where the sockets are."""
         folder = self.sockets[0].parent
         (folder / "tmp").mkdir(exist_ok=True)
-        (folder / "pool").mkdir(exist_ok=True)
-        for file in self.sockets:  # by these new clients come
-            with contextlib.suppress(FileExistsError):
-                (folder / "pool" / file.name).symlink_to(f"../{file.name}")
+        for kind in KINDS:
+            (folder / kind).mkdir(exist_ok=True)
+        for seat, file in zip(seat_names("app", len(self.sockets)), self.sockets, strict=True):
+            for kind in KINDS:
+                with contextlib.suppress(FileExistsError):
+                    (folder / kind / f"{seat}.sock").symlink_to(f"../{file.name}")
         with super().front(own) as program:
             yield program
 

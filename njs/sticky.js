@@ -7,7 +7,7 @@
 // These variables tell which app a request is for (see conf/snippet.conf.j2):
 //
 //   $sticky_app         app         its workers are app1, app2, ...
-//   $sticky_app_pool    app_pool    its round-robin pool; app_sessions for websockets
+//   $sticky_app_pool    app_pool    the pool of its seats, for new visitors; app_sessions for websockets
 //   $sticky_names       app[1-4]    a pattern of their names
 //   $sticky_cookie      sticky      the cookie's name
 //   $sticky_attributes  Path=/; HttpOnly; SameSite=Lax
@@ -29,18 +29,17 @@ function named(r, value) {
 }
 
 // The upstream for a request: the worker that the first valid cookie names, or else one of the app's two pools
-// (pages, sessions), which take the next worker round robin. Valid is the name of a worker in the table, and nothing
+// (pages, sessions), which take the next seat round robin. Valid is the name of a worker in the table, and nothing
 // that merely looks like it; no other ever becomes part of a socket's path.
 function upstream(r) {
     return named(r, '(' + r.variables.sticky_names + ')' + END) || r.variables['sticky_' + r.variables.sticky_app + '_pool'];
 }
 
-// The worker that answered. $upstream_addr lists every server that was tried, as in
-// "unix:/srv/run/app1.sock, unix:/srv/run/app2.sock"; the last one is the one that answered.
+// The worker that answered, as it says itself. What is no name in the table is nobody's.
 function answered(r) {
-    const socket = new RegExp('/(' + r.variables.sticky_names + ')\\.sock$').exec(r.variables.upstream_addr || '');
+    const worker = r.variables.upstream_http_x_sticky_worker || '';
 
-    return socket ? socket[1] : '';
+    return new RegExp('^(?:' + r.variables.sticky_names + ')$').test(worker) ? worker : '';
 }
 
 // The Set-Cookie of a response: the name of the worker that answered, or nothing (and then nginx adds no

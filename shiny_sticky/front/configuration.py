@@ -18,7 +18,7 @@ from shiny_sticky.front import cookie, identity, patterns
 from shiny_sticky.front.nginx_program import Nginx
 from shiny_sticky.front.patterns import ACCEPTED, incarnations_pattern, numbers_pattern
 from shiny_sticky.settings.model import SHINY_LIB, AppSettings, Settings
-from shiny_sticky.settings.names import worker_names
+from shiny_sticky.settings.names import seat_names, worker_names
 from shiny_sticky.settings.users import owner_of
 
 # Of what is compressed for each request anew.
@@ -104,14 +104,14 @@ def _app(settings: Settings, name: str, app: AppSettings, may_be_shiny: bool) ->
         "names": name + numbers_pattern(app.workers),
         "incarnations": incarnations_pattern(name, list(settings.apps)),
         "names_list": worker_names(name, app.workers),
+        "seats": seat_names(name, app.workers),
         "cookie": settings.cookie_name(name),
         "uploads": patterns.paths(app.uploads),
         "cached": _cached(settings, name, may_be_shiny),
         "attributes": cookie.attributes(settings, app.path),
         "max_upload": nginx_size(app.max_upload),
-        # A server takes well under 1 KB of the zone; the rest is nginx's own bookkeeping.
+        # A seat and a worker take well under 1 KB each of the zone; the rest is nginx's own bookkeeping.
         "zone": f"{64 + 2 * app.workers}k",
-        "keepalive": max(16, 4 * app.workers),
     }
 
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings
-from shiny_sticky.settings.names import TAG_DIGITS, worker_names
+from shiny_sticky.settings.names import TAG_DIGITS, seat_names, worker_names
 from shiny_sticky.settings.section import Section
 from shiny_sticky.settings.values import (
     AbsolutePath,
@@ -278,8 +278,10 @@ class Settings(Section):
         return [path for path in dict.fromkeys(self.cache.paths) if self.app_at(path) == app and path != lib]
 
     def longest_socket_path(self, app: str) -> Path:
-        """The longest path of a socket that a process of the app may listen on."""
-        return self.run_dir / f"{worker_names(app, self.apps[app].workers)[-1]}.{'x' * TAG_DIGITS}.sock"
+        """The longest path of a socket that a process of the app may listen on, or of a link to one."""
+        most = self.apps[app].workers
+        names = f"{worker_names(app, most)[-1]}.{'x' * TAG_DIGITS}", f"sessions/{seat_names(app, most)[-1]}"
+        return self.run_dir / f"{max(names, key=len)}.sock"
 
     def base_url(self) -> str:
         """The URL by which a browser on this machine reaches the first address; apps' paths follow."""

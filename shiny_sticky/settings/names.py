@@ -5,6 +5,7 @@
 ``app2``             a worker: a slot that one process after another fills
 ``app2.k3f9``        an incarnation: one of these processes
 ``app-k3f9``         a fork server: a process that has imported an app and forks its workers
+``app.3``            a seat: a place at which new visitors come to a worker
 ==================== ===========================================================================
 """
 
@@ -28,6 +29,11 @@ FORK_SERVER = re.compile(rf"{APP_PATTERN}-{TAG_PATTERN}")
 def worker_names(app: str, workers: int) -> list[str]:
     """The names of an app's workers: app1, app2, ..."""
     return [f"{app}{number}" for number in range(1, workers + 1)]
+
+
+def seat_names(app: str, seats: int) -> list[str]:
+    """The names of an app's seats: app.1, app.2, ..."""
+    return [f"{app}.{number}" for number in range(1, seats + 1)]
 
 
 def worker_of(incarnation: str) -> str:

@@ -112,12 +112,14 @@ class Deploy:
             # Now, so that new workers' pages get new files; and in the end again, for old workers serve until then.
             site.clear_cache()
             await self._roll(wanted, settings.deploy.surge)
+            site.resize_pools(settings, grow=True)
             await publish(site, self._configure, settings)
+            site.resize_pools(settings, grow=False)
             site.settings = settings
             removed = [site.slots.pop(name) for name in list(site.slots) if name not in wanted]
-            site.run_dir.remove_links(except_for=wanted)
             for slot in removed:
                 slot.retire()
+            site.remove_unused_links()
             site.retired = [slot for slot in site.retired + removed if slot.alive]
             self._sleep.follow_settings()
         finally:

@@ -42,9 +42,12 @@ class Incarnation(ManagedProcess):
 
     Attributes:
         worker: the slot, ``app2``.
-        sessions: open websockets at the last heartbeat.
+        sessions: open websockets, as it said last.
         sessions_served: websockets accepted since the start.
-        idle: seconds for which nothing had been open at the last heartbeat.
+        idle: seconds for which nothing had been open or about to come, as it said last.
+        expected: sessions that are about to come.
+        on_load: called when any of these has changed, with the number of visitors who have come by a seat since:
+            for a page, and for a session.
         serves_shiny: whether its app is Shiny's, by what it says.
     """
 
@@ -64,12 +67,15 @@ class Incarnation(ManagedProcess):
         self.sessions = 0
         self.sessions_served = 0
         self.idle = 0.0
+        self.expected = 0
+        self.on_load: Callable[[int, int], None] = lambda *_: None
         self.serves_shiny = True
         self._drain_timeout = drain_timeout
         self._run_dir = run_dir
         self._output = output
         self._group = group
         self._beyond_limits = ""
+        self._taken = (0, 0)
         self._ready_at: float | None = None  # on the monotonic clock, as is the end
         self._ended_at: float | None = None
         self._news = asyncio.Event()
@@ -101,12 +107,20 @@ class Incarnation(ManagedProcess):
                 self.outcome.set_result("")
             case Failed(text, traceback) if not self.outcome.done():
                 self.outcome.set_exception(StartFailed(text, traceback))
-            case Beat(sessions, sessions_served, idle) if 0 <= sessions <= sessions_served and idle >= 0:
-                self.sessions, self.sessions_served = sessions, sessions_served
-                self.idle = 0.0 if sessions else idle
-                self.notify()
+            case Beat(sessions, served) if 0 <= sessions <= served and message.expected >= 0 and message.idle >= 0:
+                self._take_beat(message)
             case _:
                 raise ProtocolError(f"not from a worker, or not now: {str(message)[:80]}")
+
+    def _take_beat(self, beat: Beat) -> None:
+        """Note what it serves, and pass on what is new."""
+        before = (self.sessions, self.sessions_served, self.expected)
+        self.sessions, self.sessions_served, self.expected = beat.sessions, beat.sessions_served, beat.expected
+        self.idle = 0.0 if beat.sessions or beat.expected else beat.idle
+        taken, self._taken = self._taken, (beat.pages_taken, beat.sessions_taken)
+        if taken != self._taken or before != (self.sessions, self.sessions_served, self.expected):
+            self.on_load(beat.pages_taken - taken[0], beat.sessions_taken - taken[1])
+        self.notify()
 
     def on_lie(self, text: str) -> None:
         """Go on without it if it serves: it is replaced as one that hangs, for nothing more is heard of it."""

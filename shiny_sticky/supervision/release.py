@@ -55,6 +55,7 @@ class Release:
         self.app: AppSettings = settings.apps[app_name]
         self.is_shiny = True  # until one of its processes says that it is not
         self._drain_timeout = settings.deploy.drain_timeout
+        self._cookie = settings.cookie_name(app_name)
         self._cache = cache_options(settings, app_name, run_dir)
         # macOS has fork, but its frameworks do not survive it.
         self._forks = self.app.preload and sys.platform == "linux"
@@ -231,6 +232,7 @@ class Release:
                 stop_timeout=STOP_SECONDS,
                 drain_timeout=self._drain_timeout,
                 max_sessions=self.app.max_sessions or 0,
+                cookie=self._cookie,
                 cache=self._cache,
                 link=str(self._run_dir.link_of(worker)),
                 dependencies=DependencyOptions(str(notes), str(nginx_cache)),

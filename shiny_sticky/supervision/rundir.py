@@ -4,7 +4,10 @@
 ``launcher.pid``      the launcher's pid; locked while it lives
 ``nginx.pid``         written by nginx
 ``app2.sock``         a link to the socket of the incarnation that serves as app2
-``pool/app2.sock``    a link to that link, by which new visitors come; called ``app2.out`` while they must not
+``pages/app.3.sock``  a seat, by which new visitors come: a link to the link of the worker that takes them
+``sessions/`` ...     the same for those who come for a session, without having come for a page
+``next/`` ...         for each seat a link to another worker, which takes over what the seat's has failed
+``pool/app2.sock``    a link to that of the worker; the seats that lead to it are further names of this one
 ``app2.k3f9.sock``    an incarnation's socket
 ``app2.k3f9.pid``     its pid, for people; locked by the process itself while it lives, launcher or not
 ``app-k3f9.pid``      that of a fork server, which workers of app are forked off; likewise
@@ -33,6 +36,7 @@ from shiny_sticky.handle import Handle
 from shiny_sticky.settings import names
 from shiny_sticky.settings.users import Owner, check_place
 from shiny_sticky.supervision import pid_files
+from shiny_sticky.supervision.pool import FOLDERS
 
 # What nginx and the workers write as long as they live; some of it names sessions.
 LOGS = ("nginx-access.log", "nginx-error.log", "workers.log")
@@ -69,11 +73,6 @@ class RunDir:
         """Where the workers of each app note what they have registered with Shiny."""
         return self.path / "dependencies"
 
-    @property
-    def pool(self) -> Path:
-        """The links by which new visitors come."""
-        return self.path / "pool"
-
     def prepare(self) -> None:
         """Make the folder, and close it to other users.
 
@@ -95,7 +94,8 @@ class RunDir:
                 raise StickyError(f"run_dir {self.path} is a shared folder; choose one below it.")
             self._close_to_others()
             make(self.path / "tmp", 0o711)
-            make(self.pool, 0o711)
+            for folder in FOLDERS:
+                make(self.path / folder, 0o711)
             make(self.dependencies, 0o711)
             make(self.compressed, 0o700, self._theirs)
             empty(self.compressed)
@@ -311,12 +311,12 @@ class RunDir:
                     _unlink_if_file(file)
 
     def remove_links(self, except_for: Collection[str] = ()) -> None:
-        """Remove the links of workers that are not (any more) in the table.
+        """Remove the links of workers, and the seats.
 
         Args:
-            except_for: the names of those that are.
+            except_for: the names of those that stay.
         """
-        for file in [*self.links(), *self.pool.glob("*")]:
+        for file in [*self.links(), *(file for folder in FOLDERS for file in (self.path / folder).glob("*"))]:
             if file.stem not in except_for:
                 file.unlink(missing_ok=True)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from shiny_sticky.front.nginx_process import Front
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import Settings
-from shiny_sticky.settings.names import worker_names
+from shiny_sticky.settings.names import is_worker_of, seat_names, worker_names, worker_of
 from shiny_sticky.supervision.cgroups import Groups
+from shiny_sticky.supervision.leftovers import OrphanProcess
 from shiny_sticky.supervision.pool import Pool
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
@@ -37,6 +38,7 @@ class Site:
         slots: by the names of the workers; those that new clients come to.
         retired: slots that a deploy has removed; their processes may still have sessions.
         releases: those that workers come from, and earlier ones whose fork servers still run.
+        orphans: what an earlier launcher has left running, until it has ended.
         groups: the control groups of workers that have limits.
         deploying: held while a deploy or restart replaces processes.
         started_at: Unix time, in seconds.
@@ -52,6 +54,7 @@ class Site:
         self.slots: dict[str, Slot] = {}
         self.retired: list[Slot] = []
         self.releases: list[Release] = []
+        self.orphans: list[OrphanProcess] = []
         self.groups = Groups(run_dir.path, output.problem)
         self.deploying = asyncio.Lock()
         self.started_at = time.time()
@@ -94,6 +97,11 @@ class Site:
         """The slots of an app; none if it is not served yet."""
         return [slot for slot in self.slots.values() if slot.release.app_name == app_name]
 
+    def has_orphans(self, app_name: str) -> bool:
+        """Whether workers of an earlier launcher still have sessions of an app."""
+        workers = (worker_of(orphan.name) for orphan in self.orphans if orphan.is_worker)
+        return any(is_worker_of(worker, app_name) for worker in workers)
+
     def sleeps(self, app_name: str) -> bool:
         """Whether an app, which is served, has no process until somebody comes."""
         return all(slot.asleep for slot in self.slots_of(app_name))
@@ -101,8 +109,34 @@ class Site:
     def new_slot(self, name: str, release: Release) -> Slot:
         """A slot for a worker, not filled yet, and not in the table."""
         turn = self._recycle_turns.setdefault(release.app_name, RecycleTurn())
-        pool = self._pools.setdefault(release.app_name, Pool(self.run_dir.pool))
+        pool = self._pool_of(release.app_name, release.app.workers)
         return Slot(name, release, self.run_dir, pool, self.output, turn, self.deploying)
+
+    def _pool_of(self, app_name: str, seats: int) -> Pool:
+        """Where the visitors of an app come to; with so many seats if it is new."""
+        if app_name not in self._pools:
+            self._pools[app_name] = Pool(app_name, self.run_dir.path, seats)
+        return self._pools[app_name]
+
+    def resize_pools(self, settings: Settings, *, grow: bool) -> None:
+        """Have as many seats as nginx is about to know (before it does), or knows by now.
+
+        Args:
+            settings: what they are to be by.
+            grow: only add some; else only take some away.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        for app_name, app in settings.apps.items():
+            pool = self._pool_of(app_name, app.workers)
+            if (app.workers > pool.seats) == grow:
+                pool.resize(app.workers)
+
+    def remove_unused_links(self) -> None:
+        """Remove the links of workers, and the seats, that nobody uses (any more)."""
+        seats = [name for app, pool in self._pools.items() for name in seat_names(app, pool.seats)]
+        self.run_dir.remove_links(except_for={*self.slots, *seats})
 
     def not_shiny(self) -> set[str]:
         """The apps that are not Shiny's, as far as their processes have said so."""

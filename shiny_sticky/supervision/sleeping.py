@@ -95,6 +95,7 @@ class SleepCycle:
         """
         while True:
             idle = min((one.idle for slot in self._slots for one in slot.alive), default=0.0)
+            idle = 0.0 if self._site.has_orphans(self.app_name) else idle
             if idle >= timeout:
                 return True
             if await comes_in_time(self._called.wait, max(timeout - idle, HEARTBEAT_SECONDS)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from dataclasses import dataclass, field
 
 from shiny_sticky import processes
@@ -218,8 +219,10 @@ class Slot:
             StartFailed: it did not come up; what served before serves on.
         """
         new = await self.release.start(self.name, self.waiting)
+        new.on_load = functools.partial(self._report_load, new)
         try:
             self._run_dir.link(new.name)
+            self._pool.limit = self.app.max_sessions
             self._pool.add(self.name)
         except OSError as error:  # the disk is full
             new.kill()
@@ -230,6 +233,11 @@ class Slot:
             self.waiting = None
         self.current = new
         return new
+
+    def _report_load(self, process: Incarnation, pages: int, sessions: int) -> None:
+        """Let the pool know of the process that serves, and who has come to it by a seat: for what."""
+        if process is self.current:
+            self._pool.report(self.name, process.sessions + process.expected, pages, sessions)
 
     async def _restart_on_exit(self, process: Incarnation) -> None:
         """Fill the slot again, as long as nobody else does."""

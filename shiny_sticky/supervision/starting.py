@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from shiny_sticky.concurrency import in_parallel
-from shiny_sticky.settings import names
-from shiny_sticky.supervision.leftovers import OrphanProcess
 from shiny_sticky.supervision.site import Site
 from shiny_sticky.supervision.sleeping import SleepCycles
 from shiny_sticky.supervision.slot import Slot
 
 
-async def start_workers(site: Site, sleep: SleepCycles, orphans: Sequence[OrphanProcess]) -> None:
+async def start_workers(site: Site, sleep: SleepCycles) -> None:
     """Fill all slots, and let those sleep whose app may.
 
     Args:
         site: has no slots yet.
         sleep: has the apps that sleep.
-        orphans: what an earlier launcher has left running.
 
     Raises:
         StartFailed: a worker did not come up; its app is named.
     """
     began = time.monotonic()
-    to_fill = make_slots(site, sleep, orphans)
+    to_fill = make_slots(site, sleep)
     total, ready = len(to_fill), 0
     if not total:
         return
@@ -42,17 +38,16 @@ async def start_workers(site: Site, sleep: SleepCycles, orphans: Sequence[Orphan
     site.output.event(f"{total} of {total} workers ready after {time.monotonic() - began:.1f} s")
 
 
-def make_slots(site: Site, sleep: SleepCycles, orphans: Sequence[OrphanProcess]) -> list[Slot]:
+def make_slots(site: Site, sleep: SleepCycles) -> list[Slot]:
     """Make all slots. Apps that may sleep do so, unless workers of an earlier launcher show that they are in use.
 
     Returns:
         The slots that are to be filled.
     """
-    in_use = {names.worker_of(orphan.name) for orphan in orphans if orphan.is_worker}
     to_fill = []
     for name, release in site.new_releases(site.settings).items():
         slot = site.slots[name] = site.new_slot(name, release)
-        if release.app.idle_timeout is None or any(names.is_worker_of(one, release.app_name) for one in in_use):
+        if release.app.idle_timeout is None or site.has_orphans(release.app_name):
             to_fill.append(slot)
         else:
             sleep.put_to_sleep(slot)

@@ -49,7 +49,6 @@ class Supervisor:
         self._stop_at_once = asyncio.Event()
         self._leave = asyncio.Event()
         self._last_act: Callable[[], NoReturn] = handover.end_alone
-        self._orphans: list[OrphanProcess] = []
         self._keepers: asyncio.TaskGroup | None = None  # while everything serves
         self._operations: set[asyncio.Task[str]] = set()
         self._sleep = SleepCycles(site, self._keep, self._publish)
@@ -64,8 +63,8 @@ class Supervisor:
             StickyError: the workers or nginx do not come up; nothing that was started is left running.
         """
         self._take_signals()
-        self._orphans = find_orphans(self.site.run_dir, self._output)
-        taken_over = bool(self._orphans)
+        self.site.orphans = find_orphans(self.site.run_dir, self._output)
+        taken_over = bool(self.site.orphans)
         serving = asyncio.create_task(self._serve(control_server))
         ends = [asyncio.create_task(event.wait()) for event in (self._stop, self._leave)]
         await asyncio.wait({serving, *ends}, return_when=asyncio.FIRST_COMPLETED)
@@ -219,16 +218,16 @@ class Supervisor:
     async def _serve(self, control_server: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start everything, and keep it."""
         site = self.site
-        await start_workers(site, self._sleep, self._orphans)
+        await start_workers(site, self._sleep)
         if not_shiny := site.not_shiny():
             await asyncio.to_thread(self._configure, site.settings, True, not_shiny)
-        site.run_dir.remove_links(except_for=site.slots)
+        site.remove_unused_links()
         site.clear_cache()
         if site.front is not None:
             await start_or_adopt(site.front, self._output)
         try:
             async with asyncio.TaskGroup() as self._keepers:
-                for orphan in self._orphans:
+                for orphan in self.site.orphans:
                     self._keep(functools.partial(self._drain_orphan, orphan))
                 for slot in site.slots.values():
                     self._keep_slot(slot)
@@ -268,7 +267,7 @@ class Supervisor:
         if orphan.is_worker:
             self._output.event(f"{orphan.name} (pid {orphan.pid}) of an earlier launcher may leave")
         await orphan.leave(self.site.settings.deploy.drain_timeout)
-        self._orphans.remove(orphan)
+        self.site.orphans.remove(orphan)
         if orphan.is_worker:
             self._output.event(f"{orphan.name} (pid {orphan.pid}) has left")
 
@@ -300,7 +299,7 @@ class Supervisor:
         await self._cancel_operations()
         running: list[Stoppable] = [*site.releases, *(one for slot in site.all_slots for one in slot.alive)]
         if not keep_earlier:
-            running += self._orphans
+            running += self.site.orphans
             if site.front is not None and site.front.pid:
                 running.append(site.front)
         await stop_all(running, site.settings.stop.drain_timeout, self._stop_at_once)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from .asgi import ASGIApp, Message, Receive, Scope, Send
+from .visitors import Visitors, is_page
 
 # Seconds that a websocket's handshake has a place for, in which the app accepts or refuses it.
 HANDSHAKE_SECONDS = 10
@@ -15,6 +17,7 @@ class WorkerState:
     """What a worker is serving; made once, and known to all that count, ask or change it.
 
     Args:
+        visitors: those who have no session yet.
         max_sessions: websockets that may be open at a time; 0 is no limit.
 
     Attributes:
@@ -24,9 +27,11 @@ class WorkerState:
         sessions_served: websockets accepted since the start.
         requests: HTTP requests in progress.
         draining: new sessions are refused, and each response closes its connection.
+        on_change: called when there are more or fewer sessions, or some are about to come.
     """
 
-    def __init__(self, max_sessions: int = 0) -> None:
+    def __init__(self, visitors: Visitors, max_sessions: int = 0) -> None:
+        self.visitors = visitors
         self.max_sessions = max_sessions
         self.handshakes = 0
         self.sessions = 0
@@ -34,6 +39,7 @@ class WorkerState:
         self.requests = 0
         self.draining = False
         self._last_end = time.monotonic()
+        self.on_change: Callable[[], None] = lambda: None
         self._idle: asyncio.Event | None = None
 
     @property
@@ -50,6 +56,11 @@ class WorkerState:
     def idle_seconds(self) -> float:
         """Seconds for which nothing has been open."""
         return 0.0 if self._open else time.monotonic() - self._last_end
+
+    @property
+    def expected(self) -> int:
+        """The sessions that are about to come."""
+        return self.handshakes + self.visitors.expected
 
     def something_ended(self) -> None:
         """Look whether anything is open still, after a handshake, session or request has ended."""
@@ -81,12 +92,14 @@ class ConnectionTracker:
         state = self._state
         if scope["type"] == "http":
             state.requests += 1
+            send = self._noting_page(scope, send) if scope["method"] == "GET" else send
             try:
                 await self.app(scope, receive, _closing(send) if state.draining else send)
             finally:
                 state.requests -= 1
                 state.something_ended()
         elif scope["type"] == "websocket":
+            state.visitors.handshake(scope)
             place = _Place(state)
             try:
                 await self.app(scope, receive, place.following(send))
@@ -94,6 +107,17 @@ class ConnectionTracker:
                 place.leave()
         else:
             await self.app(scope, receive, send)
+
+    def _noting_page(self, scope: Scope, send: Send) -> Send:
+        """Let a response be counted if it is a page."""
+
+        async def send_noting(message: Message) -> None:
+            if message["type"] == "http.response.start" and is_page(message):
+                self._state.visitors.page(scope)
+                self._state.on_change()
+            await send(message)
+
+        return send_noting
 
 
 class _Place:
@@ -112,6 +136,7 @@ class _Place:
             HANDSHAKE_SECONDS, self._end_handshake
         )
         state.handshakes += 1
+        state.on_change()
 
     def following(self, send: Send) -> Send:
         """The `send` of the websocket, by which the app accepts or refuses it."""
@@ -132,6 +157,7 @@ class _Place:
             self._has_session = False
             self._state.sessions -= 1
             self._state.something_ended()
+            self._state.on_change()
 
     def _begin_session(self) -> None:
         self._has_session = True
@@ -146,6 +172,7 @@ class _Place:
             self._timer = None
             self._state.handshakes -= 1
             self._state.something_ended()
+            self._state.on_change()
 
 
 def _closing(send: Send) -> Send:

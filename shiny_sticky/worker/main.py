@@ -17,6 +17,7 @@ from .loading import LoadError, is_shiny, load, readable_traceback
 from .middleware import stack
 from .options import Descriptors, WorkerOptions
 from .protocol import Failed, Unforkable
+from .visitors import Visitors
 
 LOAD_FAILED = 3
 
@@ -73,7 +74,7 @@ def serve_app(app: ASGIApp, options: WorkerOptions, channel: ControlChannel) -> 
     """Serve a loaded app until the worker is to end."""
     from .server import serve
 
-    state = WorkerState(options.max_sessions)
+    state = WorkerState(Visitors(options.name, options.cookie), options.max_sessions)
     page = options.path if is_shiny(app) else ""
     serve(stack.build(app, options, state), state, channel, options, page)
     return 0

@@ -79,6 +79,7 @@ class WorkerOptions:
         stop_timeout: seconds that open requests get after SIGTERM.
         drain_timeout: seconds that open sessions get after SIGUSR2.
         max_sessions: websockets that may be open at a time; 0 is no limit.
+        cookie: the name of the cookie that names the worker.
         cache: what nginx keeps; None for nothing.
         link: the path by which nginx finds the worker's socket; it leads to that of the process which serves now.
         dependencies: where to tell what is registered with Shiny; None for a fork server.
@@ -92,6 +93,7 @@ class WorkerOptions:
     stop_timeout: float = 0
     drain_timeout: float = 0
     max_sessions: int = 0
+    cookie: str = ""
     cache: CacheOptions | None = None
     link: str = ""
     dependencies: DependencyOptions | None = None

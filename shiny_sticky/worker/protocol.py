@@ -46,17 +46,23 @@ class Failed:
 
 @dataclass(frozen=True)
 class Beat:
-    """A worker's event loop runs: sent every second.
+    """A worker's event loop runs: sent every second, and whenever something of it changes.
 
     Attributes:
         sessions: websockets that are open.
         sessions_served: websockets accepted since the start.
+        expected: sessions that are about to come: handshakes, and pages that were served a moment ago.
+        pages_taken: pages served since the start to visitors that did not name this worker.
+        sessions_taken: handshakes of such visitors since the start.
         idle: seconds for which nothing has been open, neither a websocket nor a request.
     """
 
     sessions: int
     sessions_served: int
-    idle: float
+    expected: int = 0
+    pages_taken: int = 0
+    sessions_taken: int = 0
+    idle: float = 0.0
 
 
 @dataclass(frozen=True)

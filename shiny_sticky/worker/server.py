@@ -17,6 +17,7 @@ from .draining import WorkerState
 from .options import WorkerOptions
 from .protocol import Beat, Ready
 from .transport import behind_nginx
+from .visitors import WORKER_HEADER
 from .warm_up import render_page
 
 # nginx closes idle connections to a worker after 60 s. The worker waits longer, so that it never closes one
@@ -53,6 +54,7 @@ class Server(uvicorn.Server):
         self._channel = channel
         self._drain_timeout = drain_timeout
         self._page = page
+        self._telling = False
         self._beats: asyncio.Task[None] | None = None
         self._drain_task: asyncio.Task[None] | None = None
 
@@ -64,14 +66,34 @@ class Server(uvicorn.Server):
             if self._page:
                 await render_page(cast("ASGIApp", self.config.app), self._page)
             self._channel.tell(Ready(shiny=bool(self._page)))
+            self._state.on_change = self._tell_soon
             self._beats = asyncio.create_task(self._beat())
 
     async def _beat(self) -> None:
         """Give the launcher a sign of life from the event loop, every second."""
         while True:
-            state = self._state
-            self._channel.tell_now(Beat(state.sessions, state.sessions_served, state.idle_seconds))
+            self._tell()
             await asyncio.sleep(BEAT_SECONDS)
+
+    def _tell_soon(self) -> None:
+        """Let the launcher know of a change, together with what else changes in this step of the event loop."""
+        if not self._telling:
+            self._telling = True
+            asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        self._telling = False
+        state = self._state
+        self._channel.tell_now(
+            Beat(
+                sessions=state.sessions,
+                sessions_served=state.sessions_served,
+                expected=state.expected,
+                pages_taken=state.visitors.pages_taken,
+                sessions_taken=state.visitors.sessions_taken,
+                idle=state.idle_seconds,
+            )
+        )
 
     def _start_draining(self) -> None:
         if self._drain_task is None:
@@ -128,6 +150,7 @@ def serve(app: ASGIApp, state: WorkerState, channel: ControlChannel, options: Wo
         log_level="warning",
         access_log=False,  # nginx writes one
         server_header=False,
+        headers=[(WORKER_HEADER, options.name.partition(".")[0])],  # before all that an app may say
         forwarded_allow_ips="*",  # nobody but nginx can reach the socket
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(options.stop_timeout),

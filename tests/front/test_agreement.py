@@ -10,7 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shiny_sticky.front import configuration, nginx_program
+from shiny_sticky.settings.names import seat_names
 from shiny_sticky.settings.read import load
+from shiny_sticky.supervision.pool import KINDS
 from support.real_site import ECHO, NGINX, Site, free_port, until
 from support.routing_rule import rule
 
@@ -53,9 +55,11 @@ def fronts():
     """
     with Site({"app": {"target": ECHO, "workers": len(WORKERS)}}) as site, contextlib.ExitStack() as running:
         (site.run_dir / "tmp").mkdir(parents=True)
-        (site.run_dir / "pool").mkdir()
-        for worker in WORKERS:
-            (site.run_dir / "pool" / f"{worker}.sock").symlink_to(f"../{worker}.sock")
+        for kind in KINDS:
+            (site.run_dir / kind).mkdir()
+        for seat, worker in zip(seat_names("app", len(WORKERS)), WORKERS, strict=True):
+            for kind in KINDS:
+                (site.run_dir / kind / f"{seat}.sock").symlink_to(f"../{worker}.sock")
         chosen = load(site.config)
         program = nginx_program.find(NGINX)
 
@@ -66,7 +70,10 @@ def fronts():
             running.callback(process.wait)
             running.callback(process.terminate)
 
-        names = "".join(f"server {{ listen unix:{site.run_dir}/{n}.sock; return 200 {n}; }}\n" for n in WORKERS)
+        names = "".join(
+            f"server {{ listen unix:{site.run_dir}/{n}.sock; add_header X-Sticky-Worker {n}; return 200 {n}; }}\n"
+            for n in WORKERS
+        )
         paths = "".join(f"{n}_temp_path {site.run_dir}/tmp/{n}; " for n in ("client_body", "proxy"))
         paths += "".join(f"{n}_temp_path {site.run_dir}/tmp/{n}; " for n in program.other_upstreams)
         start("backends", f"pid {site.run_dir}/nginx.pid; events {{}} http {{ access_log off; {paths}{names} }}")

@@ -32,6 +32,9 @@ for name in names:
 print(json.dumps(done))
 """
 
+# The links by which new visitors come to a lone worker.
+SEATS = {"pool/app1.sock", "pages/app.1.sock", "sessions/app.1.sock", "next/app.1.sock"}
+
 # Members of this have no files of their own anywhere.
 OTHER_GROUP = "games"
 
@@ -63,7 +66,7 @@ def test_the_users_group_reaches_nothing(site_of):
     user = pwd.getpwnam(USER)
     assert reached(site, "daemon", user.pw_gid) <= {"unavailable.html"}
     assert reached(site, "daemon", pwd.getpwnam("daemon").pw_gid) == set()
-    sockets = {"app1.sock", "pool/app1.sock", f"{site.incarnation('app1')}.sock"}
+    sockets = {"app1.sock", *SEATS, f"{site.incarnation('app1')}.sock"}
     assert sockets <= reached(site, USER, user.pw_gid), "nginx is that user's"
 
 
@@ -77,7 +80,7 @@ def test_the_socket_group_reaches_the_sockets_and_nothing_else(site_of, switches
     site.start(program=program(site))
     assert site.ask().status == 200
     gid = pwd.getpwnam(OTHER_GROUP).pw_gid
-    sockets = {"app1.sock", "pool/app1.sock", f"{site.incarnation('app1')}.sock"}
+    sockets = {"app1.sock", *SEATS, f"{site.incarnation('app1')}.sock"}
     assert reached(site, "daemon", gid) == {*sockets, "unavailable.html"}
     assert reached(site, "daemon", pwd.getpwnam("daemon").pw_gid) <= {"unavailable.html"}
     if switches:

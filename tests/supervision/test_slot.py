@@ -15,7 +15,7 @@ import pytest
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.settings.model import AppSettings, RecycleSettings
 from shiny_sticky.supervision.incarnation import Incarnation
-from shiny_sticky.supervision.pool import Pool
+from shiny_sticky.supervision.pool import FOLDERS, Pool
 from shiny_sticky.supervision.slot import RecycleTurn, Slot
 from support import virtual_clock
 
@@ -78,9 +78,10 @@ class Scene:
         output = SimpleNamespace(event=self.say, problem=self.say, relay=lambda name, line: self.say(line))
         run_dir = SimpleNamespace(link=lambda name: None)
         self.deploying = asyncio.Lock()
-        self.slot = Slot(
-            "app1", self, run_dir, Pool(Path(self.folder.name)), output, turn or RecycleTurn(), self.deploying
-        )
+        for name in FOLDERS:
+            (Path(self.folder.name) / name).mkdir()
+        pool = Pool("app", Path(self.folder.name), seats=1)
+        self.slot = Slot("app1", self, run_dir, pool, output, turn or RecycleTurn(), self.deploying)
 
     def say(self, text: str) -> None:
         self.said.append((now(), text))

@@ -1,15 +1,12 @@
 """A worker whose event loop is stuck gets no new visitors until it is heard again; those that it has wait."""
 
 import collections
-import contextlib
 import os
 import signal
 import threading
 from pathlib import Path
 
-import pytest
-
-from shiny_sticky.supervision.pool import Pool
+from shiny_sticky.supervision.pool import FOLDERS
 from support.real_site import ECHO, Site, until
 
 QUICK = {"drain_timeout": 1}  # at the end of a test: some workers do not answer
@@ -51,6 +48,10 @@ def sessions(site: Site, number: int) -> dict[str, int]:
     return found
 
 
+def evenly_busy(site: Site) -> bool:
+    return {site.sessions(worker) for worker in site.workers()} == {1}
+
+
 class Question(threading.Thread):
     """A request whose answer may take long."""
 
@@ -73,8 +74,10 @@ def connected(site: Site, worker: str) -> bool:
 
 def test_a_stuck_worker_gets_no_new_visitors_until_it_is_heard_again_and_its_own_wait(site_of):
     site = site_of(stop=QUICK).start()
-    own = site.websocket(cookie="sticky=app2")
+    everywhere = [site.websocket(cookie=f"sticky={worker}") for worker in site.workers()]
+    own = everywhere[1]
     own.recv()
+    until(lambda: evenly_busy(site), "the launcher knows that nobody has fewer sessions")
     assert visits(site, 8) == dict.fromkeys(site.workers(), 2)
     stop(site, "app2")
     waiting = Question(site, "sticky=app2")
@@ -88,7 +91,8 @@ def test_a_stuck_worker_gets_no_new_visitors_until_it_is_heard_again_and_its_own
     assert own.recv() == "there?"
     waiting.join(60)
     assert (waiting.reply.worker, waiting.reply.set_cookies) == ("app2", [])
-    assert visits(site, 8) == dict.fromkeys(site.workers(), 2)
+    until(lambda: evenly_busy(site), "those in between have ended")
+    until(lambda: visits(site, 8) == dict.fromkeys(site.workers(), 2), "and it has its seat again")
     assert sessions(site, 8) == dict.fromkeys(site.workers(), 2)
 
 
@@ -110,7 +114,7 @@ def test_one_that_a_restart_puts_in_the_place_of_a_stuck_one_gets_visitors(site_
     site.restart("app1")
     assert visits(site, 4) == {"app1": 2, "app2": 2}
     assert site.stop() == 0
-    assert list((site.run_dir / "pool").iterdir()) == []
+    assert [file for folder in FOLDERS for file in (site.run_dir / folder).iterdir()] == []
 
 
 def test_one_that_takes_the_place_of_a_hung_one_gets_visitors(site_of):
@@ -133,51 +137,11 @@ def test_a_new_launcher_takes_all_into_the_pool_again(site_of):
 
 def test_a_launcher_that_was_stopped_takes_nobody_for_stuck(site_of):
     site = site_of({"app": {"target": ECHO, "workers": 2}}, stop=QUICK).start()
-    links = sorted((site.run_dir / "pool").iterdir())
-    changed = (site.run_dir / "pool").stat().st_mtime_ns
+    folders = [site.run_dir / folder for folder in FOLDERS]
+    changed = [folder.stat().st_mtime_ns for folder in folders]
     site.launcher.send_signal(signal.SIGSTOP)
     begun = os.times().elapsed
     until(lambda: os.times().elapsed > begun + 4, "it was stopped for longer than a worker may be silent")
     site.launcher.send_signal(signal.SIGCONT)
     assert site.states() == {"app1": ["serving"], "app2": ["serving"]}
-    assert sorted((site.run_dir / "pool").iterdir()) == links
-    assert (site.run_dir / "pool").stat().st_mtime_ns == changed, "not even for a moment"
-
-
-# --- who is left out
-
-
-@pytest.fixture
-def pool(tmp_path) -> Pool:
-    pool = Pool(tmp_path)
-    for name in ("app1", "app2", "app3"):
-        pool.add(name)
-    return pool
-
-
-def links(folder: Path) -> set[str]:
-    """The workers whose links are there, and lead where they should."""
-    found = {file.stem for file in folder.glob("*.sock")}
-    assert all(str((folder / f"{name}.sock").readlink()) == f"../{name}.sock" for name in found)
-    return found
-
-
-def test_the_last_one_is_never_left_out(pool, tmp_path):
-    everybody = {"app1", "app2", "app3"}
-    with contextlib.ExitStack() as later:
-        with pool.without("app1"):
-            assert links(tmp_path) == {"app2", "app3"}
-            later.enter_context(pool.without("app2"))
-            assert links(tmp_path) == {"app3"}
-            with pool.without("app3"):
-                assert links(tmp_path) == everybody
-            assert links(tmp_path) == {"app3"}
-        assert links(tmp_path) == {"app1", "app3"}
-    assert links(tmp_path) == everybody
-
-
-def test_one_that_is_retired_is_out_for_good_and_counts_no_more(pool, tmp_path):
-    with pool.without("app1"), pool.without("app2"):
-        pool.remove("app3")
-        assert links(tmp_path) == {"app1", "app2"}, "there is nobody else now"
-    assert links(tmp_path) == {"app1", "app2"}
+    assert [folder.stat().st_mtime_ns for folder in folders] == changed, "not even for a moment"

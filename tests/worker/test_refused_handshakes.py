@@ -7,6 +7,7 @@ import pytest
 import websocket
 
 from shiny_sticky.worker.draining import HANDSHAKE_SECONDS, ConnectionTracker, WorkerState
+from shiny_sticky.worker.visitors import Visitors
 from support.real_site import Site, until
 from support.virtual_clock import run
 
@@ -90,6 +91,8 @@ def test_a_handshake_that_the_app_still_considers_has_a_place_and_is_no_session(
 
 # --- the tracker alone
 
+SCOPE = {"type": "websocket", "path": "/ws", "headers": []}
+
 
 async def nothing(*_):
     """An ASGI `receive` or `send` of which nothing comes."""
@@ -97,14 +100,14 @@ async def nothing(*_):
 
 def test_a_handshake_that_is_never_accepted_gives_its_place_back():
     async def scenario() -> None:
-        state = WorkerState(max_sessions=1)
+        state = WorkerState(Visitors("app1.aaaa", "sticky"), max_sessions=1)
         never = asyncio.Event()
 
         async def app(scope, receive, send):
             await never.wait()
             await send({"type": "websocket.accept"})
 
-        task = asyncio.create_task(ConnectionTracker(app, state)({"type": "websocket"}, nothing, nothing))
+        task = asyncio.create_task(ConnectionTracker(app, state)(SCOPE, nothing, nothing))
         await asyncio.sleep(HANDSHAKE_SECONDS / 2)
         assert state.full
         await asyncio.sleep(HANDSHAKE_SECONDS)
@@ -120,7 +123,7 @@ def test_a_handshake_that_is_never_accepted_gives_its_place_back():
 
 def test_a_handshake_whose_client_has_gone_is_no_session():
     async def scenario() -> None:
-        state = WorkerState(max_sessions=1)
+        state = WorkerState(Visitors("app1.aaaa", "sticky"), max_sessions=1)
 
         async def app(scope, receive, send):
             await send({"type": "websocket.accept"})
@@ -129,7 +132,7 @@ def test_a_handshake_whose_client_has_gone_is_no_session():
             raise OSError("the client has gone")
 
         with pytest.raises(OSError, match="gone"):
-            await ConnectionTracker(app, state)({"type": "websocket"}, nothing, gone)
+            await ConnectionTracker(app, state)(SCOPE, nothing, gone)
         assert (state.sessions, state.sessions_served, state.full) == (0, 0, False)
 
     run(scenario())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from ..asgi import ASGIApp, Message, Receive, Scope, Send
 
-PREFIX = b"x-accel-"
+PREFIXES = (b"x-accel-", b"x-sticky-")
 
 
 class AccelMiddleware:
-    """Takes an app's ``X-Accel-*`` headers out of its responses, as what they say is for the worker to say.
+    """Takes what steers nginx out of an app's responses, as that is for the worker to say.
 
-    nginx ignores all of them but ``X-Accel-Expires``, by which a worker marks what may be kept.
+    Of ``X-Accel-*``, nginx minds ``X-Accel-Expires`` alone, by which a worker marks what may be kept. By
+    ``X-Sticky-Worker`` a worker says that it has answered; uvicorn adds it to all that leaves (:mod:`..server`).
 
     Args:
         app: the ASGI app.
@@ -23,10 +24,10 @@ class AccelMiddleware:
         """Serve one connection."""
 
         async def send_without(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = message.get("headers", ())
-                kept = [pair for pair in headers if not pair[0].lower().startswith(PREFIX)]
+            headers = message.get("headers")
+            if headers:
+                kept = [pair for pair in headers if not pair[0].lower().startswith(PREFIXES)]
                 message = {**message, "headers": kept}
             await send(message)
 
-        await self.app(scope, receive, send_without if scope["type"] == "http" else send)
+        await self.app(scope, receive, send if scope["type"] == "lifespan" else send_without)
