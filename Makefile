@@ -16,12 +16,13 @@ setup:  ## install what is missing: nginx with njs, .venv (PYTHON=python3.12 cho
 	@scripts/setup
 	@echo "Everything that make run needs is here."
 
-run:  ## serve the demo, after setup where needed (CONFIG=other.yaml); Ctrl-C stops it
+run:  ## serve the demo, after setup where needed, or APP=/path/to/app.py, or CONFIG=other.yaml; Ctrl-C stops it
 	@scripts/setup
-	@exec $(PY) launcher.py $(CONFIG)
+	@exec $(PY) launcher.py $(or $(APP),$(CONFIG)) $(ARGS)
 
 test:  ## run the tests, after setup where needed, but for the slow ones (ARGS='-k cookie')
 	@scripts/setup --tests
+	@echo "All of them take about ten minutes on two cores."
 	@$(PY) -m pytest $(SPREAD) -m 'not slow' $(ARGS)
 
 test-all:  ## run all tests
@@ -33,22 +34,22 @@ test-nginx:  ## run those of routing, cache and sessions with each other nginx t
 	@scripts/test-nginx $(SPREAD) $(ARGS)
 
 lint:  ## check style and format with ruff
-	@scripts/setup
+	@scripts/setup --lint
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 
 types:  ## check types with mypy
-	@scripts/setup
+	@scripts/setup --lint
 	@$(PY) -m mypy
 
 check: lint types test  ## all of lint, types and test
 
 schema:  ## write conf/config.schema.json anew, after a change of the settings
-	@scripts/setup
+	@scripts/setup --lint
 	@$(PY) launcher.py --schema >conf/config.schema.json
 
 soak:  ## ten minutes of faults under live sessions, with a report (ARGS='-s 60')
-	@scripts/setup
+	@scripts/setup --tests
 	@$(PY) benchmarks/soak.py $(ARGS)
 
 fuzz:  ## requests made up at random, for as long as asked (SECONDS=600; SEED=7 makes the same again)

@@ -12,7 +12,7 @@ from load import fetch
 from programs import Program, folder, socket_answers
 
 HERE = Path(__file__).resolve().parent
-DEMO = HERE.parent / "app"
+DEMO = HERE.parent / "app" / "app.py"
 
 
 def names(count: int) -> list[str]:
@@ -48,15 +48,20 @@ def echo(count: int) -> Iterator[list[Path]]:
             yield sockets
 
 
-@contextlib.contextmanager
-def demo(count: int) -> Iterator[list[Path]]:
+def demo(count: int) -> contextlib.AbstractContextManager[list[Path]]:
     """The demo in that many plain uvicorn processes, each on a socket."""
+    return uvicorns(count, DEMO)
+
+
+@contextlib.contextmanager
+def uvicorns(count: int, app: Path) -> Iterator[list[Path]]:
+    """An app (a file) in that many plain uvicorn processes, each on a socket."""
     with folder() as place, contextlib.ExitStack() as stack:
         sockets = [place / f"{name}.sock" for name in names(count)]
         programs = []
         for file in sockets:
-            command = [sys.executable, "-m", "uvicorn", "app:app", "--uds", str(file), *QUIET_UVICORN]
-            program = Program(command, file.with_suffix(".log"), DEMO, {"STICKY_WORKER": file.stem})
+            command = [sys.executable, "-m", "uvicorn", f"{app.stem}:app", "--uds", str(file), *QUIET_UVICORN]
+            program = Program(command, file.with_suffix(".log"), app.parent, {"STICKY_WORKER": file.stem})
             programs.append(stack.enter_context(program))
         for program, file in zip(programs, sockets, strict=True):
             program.ready(lambda file=file: socket_answers(file))

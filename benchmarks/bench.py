@@ -52,9 +52,23 @@ class Progress:
         print(f"{self._title} ({self.seconds:.0f} s): {text}", flush=True)
 
 
+def _chosen(asked: str | None, parser: argparse.ArgumentParser) -> tuple[wanted.Scenario, ...]:
+    """The scenarios that were asked for, by numbers or names; all for None."""
+    if asked is None:
+        return wanted.ALL
+    words = asked.split(",")
+    known = {word: scenario for scenario in wanted.ALL for word in (str(scenario.number), scenario.name)}
+    if unknown := [word for word in words if word not in known]:
+        names = ", ".join(f"{scenario.number} ({scenario.name})" for scenario in wanted.ALL)
+        parser.error(f"there is no scenario {', '.join(unknown)}; there are {names}")
+    return tuple(scenario for scenario in wanted.ALL if scenario in [known[word] for word in words])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-s", "--scenarios", help="such as 1,2,9; the results of others are kept (default: all)")
+    parser.add_argument(
+        "-s", "--scenarios", help="such as 1,2,visitor; the results of others are kept (default: all)"
+    )
     parser.add_argument(
         "-r", "--rounds", type=int, default=15, help="of each contestant (default: 15; fewer of long ones)"
     )
@@ -68,10 +82,7 @@ def main() -> int:
     if options.report:
         report.write(json.loads(raw.read_text()), options.output)
         return 0
-    chosen = wanted.ALL
-    if options.scenarios:
-        numbers = {int(number) for number in options.scenarios.split(",")}
-        chosen = tuple(scenario for scenario in wanted.ALL if scenario.number in numbers)
+    chosen = _chosen(options.scenarios, parser)
     rounds, seconds = (1, 0.3) if options.smoke else (options.rounds, options.seconds)
     sid.download_allowed = not options.smoke
 

@@ -360,6 +360,16 @@ class UvicornWorkers(Contestant):
             yield running
 
 
+class UvicornAlone(UvicornWorkers):
+    """The demo as ``shiny run`` serves it: one process, nothing in front."""
+
+    key = "alone"
+    title = "uvicorn alone"
+
+    def __init__(self, sockets: list[Path]) -> None:
+        super().__init__(sockets[:1])
+
+
 class Launched(Contestant):
     """The project, all of it: the launcher, its nginx, and its own workers of the demo."""
 

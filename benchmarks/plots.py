@@ -11,6 +11,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+import capacity_plot
 from measure import spread
 from scenarios import Outcome
 from wanted import COLUMNS
@@ -69,6 +70,8 @@ def write(outcomes: dict[int, Outcome], folder: Path) -> dict[str, int]:
         drawn[_save(figure, folder, name)] = panels[0][0]
     if 9 in outcomes:
         drawn[_growth(outcomes[9], folder)] = 9
+    if 11 in outcomes:
+        drawn[_save(capacity_plot.draw(outcomes[11]), folder, "capacity")] = 11
     return drawn
 
 

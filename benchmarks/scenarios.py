@@ -196,7 +196,7 @@ def cold(bench: Bench) -> Outcome:
     for front in fronts:
         bench.say(f"warming {front.key}")
         if isinstance(front, Launched):
-            _until_stable(front.port, 1 if bench.smoke else 6, outcome)
+            until_stable(front.port, 1 if bench.smoke else 6, outcome)
             _compare(front.port, sockets[0], outcome)
         visits = [load.Browser(front.port).load() for _ in range(8)]
         requests = [
@@ -222,7 +222,7 @@ def _page_figures(front: Contestant, seconds: float, requests: list, size: int, 
     }
 
 
-def _until_stable(port: int, seconds: float, outcome: Outcome) -> None:
+def until_stable(port: int, seconds: float, outcome: Outcome) -> None:
     """Load the page until its bytes stay the same for so long, a minute at most, and note how long that took."""
     began = same_since = time.monotonic()
     first = wire = load.Browser(port).load().wire

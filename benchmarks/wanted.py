@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import capacity
 import scenarios
+import wire
 from scenarios import BEFORE_THE_DEMO, NAMES, Bench, Launched, Outcome
+from visitor import visitor
 
 # The figures that tables show: their headings with the unit, and digits behind the point.
 COLUMNS = {
@@ -47,6 +50,21 @@ COLUMNS = {
     "used": ("processes in use", 0),
     "blocked": ("cookies blocked: wrong %", 1),
     "used_blocked": ("processes in use", 0),
+    "paint_ms": ("first paint, ms", 0),
+    "output_ms": ("first output, ms", 0),
+    "kb_before": ("KB until then", 0),
+    "requests_before": ("requests until then", 0),
+    "held_users": ("users held", 0),
+    "p95_ms": ("p95 ms", 1),
+    "p99_ms": ("p99 ms", 1),
+    "cpu_update": ("CPU ms/update", 2),
+    "messages_update": ("messages/update", 1),
+    "bytes_update": ("bytes/update", 0),
+    "mb_user": ("MB a user", 2),
+    "kb_session": ("KB a session", 0),
+    "mb_all": ("MB in all", 0),
+    "cpu_client": ("CPU of a client %", 0),
+    "late_ms": ("clients late, ms", 1),
 }
 
 
@@ -92,7 +110,7 @@ class Scenario:
     """One of them.
 
     Attributes:
-        number: by which it is asked for.
+        number: by which it is asked for, as well as by the name of the function that measures it.
         title: of its table.
         measure: does it.
         how: it is measured, in a sentence or two.
@@ -110,6 +128,11 @@ class Scenario:
     targets: tuple[Target, ...]
     compared: str = ""
     reference: str = "plain"
+
+    @property
+    def name(self) -> str:
+        """By which it is asked for."""
+        return self.measure.__name__
 
 
 def _starts() -> tuple[Target, ...]:
@@ -201,6 +224,50 @@ ALL = (
         _starts(),
     ),
     Scenario(
+        11,
+        "How many users a machine holds",
+        capacity.capacity,
+        "Users open the page, and again and again think for 3 s on average (a Poisson process; one alone: 0.1 s), "
+        "move an input, and wait for its output; of two apps, one is light, and the other's output takes 20 ms of "
+        "CPU. The number of users grows until more than 5 % of the outputs take over 300 ms, or anything fails. A "
+        "contestant's first "
+        "row is that of the most users that were held. CPU (less what is used while nobody is there) and memory "
+        "are those of all its processes; messages and bytes are what a page is sent. The users are in two "
+        "processes of their own, which share the machine with what they use; where they come late, they are the "
+        "limit.",
+        "held_users p50_ms p95_ms p99_ms cpu_update messages_update bytes_update mb_user mb_all cpu_client late_ms",
+        (
+            Target(
+                "light app: ≥ 5 × the users of 4 plain workers behind nginx",
+                "held_users",
+                5,
+                ("hash-light",),
+                "ours-light",
+                least=True,
+            ),
+            Target(
+                "CPU an update at 300 users ≤ 1.5 × that of one",
+                "cpu_update",
+                1.5,
+                ("ours-light-1",),
+                "ours-light-300",
+            ),
+            Target("p99 at 300 users < 100 ms", "p99_ms", 100, row="ours-light-300"),
+            Target("memory a user at 300 users ≤ 2 MB", "mb_user", 2, row="ours-light-300"),
+        ),
+    ),
+    Scenario(
+        12,
+        "How messages are sent",
+        wire.wire,
+        "60 users of the light app, all in one process, who think for 1 s: with each of uvicorn's protocols, and "
+        "with this project's settings. CPU and memory are those of all processes, the project's with its nginx.",
+        "cpu_update messages_update bytes_update kb_session p50_ms p95_ms",
+        (Target("CPU an update below uvicorn's, without its nginx", "cpu_update", 1.0, ("uvicorn",)),),
+        "cpu_update",
+        "uvicorn",
+    ),
+    Scenario(
         3,
         "Cold page load",
         scenarios.cold,
@@ -252,5 +319,20 @@ ALL = (
             Target("none goes wrong", "wrong", 0),
             Target("none goes wrong where cookies are blocked", "blocked", 0),
         ),
+    ),
+    Scenario(
+        13,
+        "A visitor's first page",
+        visitor,
+        "Chromium, headless, with nothing in its cache, opens the demo over a link of 10 Mbit/s on which an answer "
+        "takes 40 ms (the browser's own emulation, without TLS). First paint and first output are by the page's "
+        "clock; the browser's own work is in them, and shares the machine with the workers.",
+        "paint_ms output_ms kb_before requests_before",
+        (
+            Target("first output within 40 % of the time of the hash", "output_ms", 0.4, ("hash",)),
+            Target("first paint within 40 % of it", "paint_ms", 0.4, ("hash",)),
+        ),
+        "output_ms",
+        "hash",
     ),
 )

@@ -14,6 +14,7 @@ import click
 
 from shiny_sticky import __version__, program
 from shiny_sticky.client import browse as tabs
+from shiny_sticky.client import logs as site_logs
 from shiny_sticky.command_words import Commands, SettingsFile, Target, is_settings_file
 from shiny_sticky.errors import SettingsError, StartFailed, StickyError
 from shiny_sticky.front import configuration, nginx_program
@@ -31,7 +32,7 @@ from shiny_sticky.settings.source import (
     run_dir_of,
 )
 from shiny_sticky.supervision import control, launch, stop_command
-from shiny_sticky.supervision.status import table
+from shiny_sticky.supervision.status import scaled, table
 
 settings_file = click.argument("config", type=SettingsFile(), required=False)
 
@@ -47,6 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     try:
         commands.main(arguments, prog_name=program.name(), standalone_mode=False)
+    except click.UsageError as error:
+        command = error.ctx.command.name if error.ctx is not None and error.ctx.parent is not None else ""
+        print(f"{error.format_message()}\nSee: {program.name()} help {command}".rstrip(), file=sys.stderr)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -65,13 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="shiny-sticky %(version)s")
 def commands() -> None:
-    r"""Serve Shiny apps on sticky workers behind nginx.
-
-    \b
-    shiny-sticky app.py          serve an app; no settings file is needed
-    shiny-sticky config.yaml     serve what a settings file says
-    shiny-sticky                 config.yaml if it is there, else app.py
-    """
+    """Serve Shiny apps on sticky workers behind nginx."""
 
 
 def _served(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,11 +96,14 @@ def _served(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @commands.command()
 @_served
+@click.option("--reload", is_flag=True, help="Deploy whenever a file of the app changes; open pages follow.")
 @click.option("--no-nginx", is_flag=True, help="Write nginx's configuration, but do not start it.")
 @click.option("--check", is_flag=True, help="Like the command check, but import no app.")
 @click.option("--snippet", is_flag=True, help="Print what belongs into the http {} of an nginx of your own.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file.")
-def run(target: str | None, no_nginx: bool, check: bool, snippet: bool, schema: bool, **options: Any) -> None:
+def run(
+    target: str | None, reload: bool, no_nginx: bool, check: bool, snippet: bool, schema: bool, **options: Any
+) -> None:
     """Serve an app, or what a settings file says. The command may be left out."""
     if schema:
         click.echo(json.dumps(Settings.model_json_schema(), indent=2))
@@ -115,7 +117,7 @@ def run(target: str | None, no_nginx: bool, check: bool, snippet: bool, schema: 
         _check(source, imports=False)
     else:
         with _naming(source):
-            asyncio.run(launch.serve(source, managed=not no_nginx))
+            asyncio.run(launch.serve(source, managed=not no_nginx, reload=reload))
 
 
 @commands.command()
@@ -139,9 +141,11 @@ def reload(config: Path | None) -> None:
 @click.argument("worker", required=False)
 @settings_file
 def restart(worker: str | None, config: Path | None) -> None:
-    """Start the launcher anew, with its code and settings as they are now, or one worker; sessions kept."""
-    if worker is not None and is_settings_file(worker):
-        config, worker = Path(worker), None
+    """Replace the launcher, or one worker; sessions kept.
+
+    A new launcher has the code and settings as they are now, and so have its workers.
+    """
+    worker, config = _worker_and_file(worker, config)
     if worker is None:
         click.echo(control.restart_launcher(run_dir_of(config, Path.cwd())))
     else:
@@ -151,7 +155,10 @@ def restart(worker: str | None, config: Path | None) -> None:
 @commands.command()
 @settings_file
 def stop(config: Path | None) -> None:
-    """Stop nginx and all workers; open sessions get stop.drain_timeout."""
+    """Stop nginx, the workers and the launcher.
+
+    Open sessions get stop.drain_timeout.
+    """
     asyncio.run(stop_command.stop(run_dir_of(config, Path.cwd()), Output([])))
 
 
@@ -165,6 +172,24 @@ def status(as_json: bool, config: Path | None) -> None:
         click.echo(json.dumps(found, indent=2))
     else:
         Output([]).table(*table(found))
+        for line in scaled(found):
+            click.echo(line)
+
+
+@commands.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is printed from now on; Ctrl-C ends that.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="How many to begin with."
+)
+@click.argument("worker", required=False)
+@settings_file
+def logs(follow: bool, lines: int, worker: str | None, config: Path | None) -> None:
+    """Show what a site has printed.
+
+    That is what the launcher and all workers have; or one worker, or the workers of one app.
+    """
+    worker, config = _worker_and_file(worker, config)
+    site_logs.show(run_dir_of(config, Path.cwd()), worker, lines, follow)
 
 
 @commands.command()
@@ -179,9 +204,14 @@ def browse(number: int, app: str | None, config: Path | None) -> None:
 @commands.command()
 @_served
 def init(target: str | None, **options: Any) -> None:
-    """Write config.yaml, with every setting, from the same options as run."""
+    """Write config.yaml, with every setting.
+
+    The options are those of run, and what they say is in the file.
+    """
     if SETTINGS_FILE.exists():
-        raise StickyError(f"There is a {SETTINGS_FILE} already; it is left as it is.")
+        raise StickyError(
+            f"There is a {SETTINGS_FILE} already; it is left as it is. Serve it: {program.name()} {SETTINGS_FILE}"
+        )
     if target is not None and is_settings_file(target):
         raise click.UsageError(f"Name the app; the settings file is written to {SETTINGS_FILE}.")
     chosen = AppOptions(target or str(APP_FILE), **options)
@@ -203,6 +233,13 @@ def show_help(ctx: click.Context, command: str | None) -> None:
     assert found is not None
     with click.Context(found, info_name=command, parent=ctx.parent) as its:
         click.echo(found.get_help(its))
+
+
+def _worker_and_file(worker: str | None, config: Path | None) -> tuple[str | None, Path | None]:
+    """Tell the two words of a command apart, of which each may be left out."""
+    if worker is not None and is_settings_file(worker):
+        return None, Path(worker)
+    return worker, config
 
 
 def _source(target: str | None, options: dict[str, Any]) -> Source:

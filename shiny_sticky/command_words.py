@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from shiny_sticky.command_help import Command, write_examples
+
 SETTINGS_ENDINGS = (".yaml", ".yml")
 
 # Options of the program itself; all others that stand first are those of `run`.
@@ -25,6 +27,12 @@ def is_app(word: str) -> bool:
 
 class Commands(click.Group):
     """The program's commands. `run` need not be said."""
+
+    command_class = Command
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what stands below the commands."""
+        write_examples(None, formatter)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put `run` before what it is to serve, and before its options."""

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from shiny_sticky.backlog import Backlog
+from shiny_sticky.site_log import LAUNCHER, Line, SiteLog
 
 # Bytes that may wait until somebody reads them, and what a line takes of these beside its characters.
 ROOM = 16 << 20
@@ -20,6 +21,8 @@ LINE_BYTES = 500
 
 # Seconds that the last lines of a launcher get.
 FLUSH_SECONDS = 2
+
+PROBLEM = "bold red"
 
 COLOURS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green", "bright_magenta")
 
@@ -66,10 +69,14 @@ class Output:
     Args:
         names: the workers, so that their lines can be aligned and keep a colour each.
         never_waits: print in a thread, and drop what nobody reads: for a program that has more to do than that.
+
+    Attributes:
+        log: gets all that is printed, too; None for nothing.
     """
 
     def __init__(self, names: list[str], never_waits: bool = False) -> None:
         self._backlog = Backlog(ROOM, self._say_dropped) if never_waits else None
+        self.log: SiteLog | None = None
         self._console = self._open(sys.stdout)
         self._error_console = self._open(sys.stderr)
         self._width = max((len(name) for name in [*names, "nginx"]), default=0)
@@ -86,14 +93,26 @@ class Output:
         """Wait until all is printed, unless nobody reads it."""
         if self._backlog:
             self._backlog.flush(FLUSH_SECONDS)
+        if self.log:
+            self.log.flush(FLUSH_SECONDS)
 
     def event(self, text: str, style: str = "bold") -> None:
         """Say what the launcher does or sees."""
+        if self.log:
+            self.log.write(text, is_error=style == PROBLEM)
+        self.print_only(text, style)
+
+    def print_only(self, text: str, style: str = PROBLEM) -> None:
+        """Say what cannot be written into the log."""
         self._print(self._console, len(text), lambda: Text(text, style=style))
 
     def problem(self, text: str) -> None:
         """Say what has gone wrong."""
-        self.event(text, style="bold red")
+        self.event(text, style=PROBLEM)
+
+    def warning(self, text: str) -> None:
+        """Say what may go wrong."""
+        self.event(text, style="bold yellow")
 
     def relay(self, name: str, line: str, is_error: bool = False) -> None:
         """Print a line of a process's own output, with its name in front.
@@ -103,14 +122,32 @@ class Output:
             line: without its end.
             is_error: whether it came from standard error; then it goes to ours.
         """
+        if self.log:
+            self.log.write(line, name, is_error)
+        console = self._error_console if is_error else self._console
+        self._print(console, len(line), lambda: self._relayed(name, line, is_error))
 
-        def relayed() -> Text:
-            prefix = Text(f"{name:<{self._width}} | ", style=self._colour_of(name))
-            if is_error:
-                prefix.stylize("red", len(prefix) - 2)
-            return prefix + Text.from_ansi(line)
+    def _relayed(self, name: str, line: str, is_error: bool) -> Text:
+        prefix = Text(f"{name:<{self._width}} | ", style=self._colour_of(name))
+        if is_error:
+            prefix.stylize("red", len(prefix) - 2)
+        return prefix + Text.from_ansi(line)
 
-        self._print(self._error_console if is_error else self._console, len(line), relayed)
+    def logged(self, line: Line) -> None:
+        """Print a line of a log as it was printed when it was written, with the time in front."""
+
+        def shown() -> Text:
+            when = Text(f"{line.time} ", style="dim")
+            if line.name == LAUNCHER:
+                return when + Text(line.text, style=PROBLEM if line.is_error else "bold")
+            return when + self._relayed(line.name, line.text, line.is_error)
+
+        self._print(self._console, len(line.text), shown)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether there is still somebody who reads standard output, as far as that is known."""
+        return not self._console.quiet
 
     def _colour_of(self, name: str) -> str:
         """A colour that a name keeps from the first time that it is seen."""
@@ -123,6 +160,8 @@ class Output:
             self.event(text)
             yield _Progress(lambda _: None)
             return
+        if self.log:
+            self.log.write(text)
         status = self._console.status(Text(text))
         self._do(0, status.start)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,3 +13,8 @@ def name() -> str:
     if called.name == "launcher.py":
         return f"python3 {sys.argv[0]}"
     return "python3 -m shiny_sticky" if called.name == "__main__.py" else "shiny-sticky"
+
+
+def again() -> str:
+    """What was typed for what this process does, to be typed once more in another way."""
+    return f"{name()} {shlex.join(sys.argv[1:])}".rstrip()

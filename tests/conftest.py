@@ -1,8 +1,16 @@
 """Fixtures that several test files share."""
 
+import compileall
+
 import pytest
 
-from support.real_site import Site
+from support.real_site import ROOT, Site
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile what each launcher and worker loads, also where Python is told to keep no bytecode."""
+    if not hasattr(config, "workerinput"):  # one process does it for all
+        compileall.compile_dir(ROOT / "shiny_sticky", quiet=2)
 
 
 @pytest.hookimpl(tryfirst=True)

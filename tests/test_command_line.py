@@ -10,6 +10,7 @@ import venv
 import pytest
 import yaml
 
+from shiny_sticky.cli import commands, main
 from shiny_sticky.settings.read import load
 from support.real_site import APPS, LAUNCHER, ROOT, Site
 from support.settings_keys import all_keys
@@ -120,6 +121,29 @@ def test_a_mistake_on_the_command_line_is_named(folder_of, words, says):
     assert says in failed.stderr
     assert "Traceback" not in failed.stderr
     assert not site.run_dir.exists()
+    if says.startswith("There is no command"):
+        assert failed.stderr.splitlines()[-1] == f"See: python3 {LAUNCHER[1]} help", "the next command to type"
+
+
+def test_the_help_of_each_command_has_examples_that_can_be_typed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["shiny-sticky"])
+    for command in commands.commands:
+        assert main(["help", command]) == 0
+        shown = capsys.readouterr().out
+        examples = re.findall(r"^  shiny-sticky ?(.*?)(?:  .*)?$", shown.partition("Examples:")[2], re.MULTILINE)
+        assert examples, command
+        for words in examples:
+            assert command == "run" or words.split()[0] == command
+            parsed(words.partition(" | ")[0])
+    assert main(["help"]) == 0
+    assert "shiny-sticky app.py " in capsys.readouterr().out
+
+
+def parsed(words: str) -> None:
+    """Read a command line; raises click.UsageError if it is none."""
+    with commands.make_context("shiny-sticky", words.split()) as ctx:
+        _, command, rest = commands.resolve_command(ctx, [*ctx._protected_args, *ctx.args])
+        command.make_context(command.name, rest, parent=ctx)
 
 
 def test_where_there_is_nothing_to_serve_that_is_said(folder_of):

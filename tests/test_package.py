@@ -1,6 +1,7 @@
 """The wheel works outside the checkout; schema and settings file are what they say."""
 
 import json
+import re
 import subprocess
 import sys
 import venv
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from shiny_sticky import __version__
 from shiny_sticky.settings.model import Settings
 from support.real_site import APPS, ECHO, ROOT, Site
 
@@ -69,11 +71,24 @@ def test_the_published_schema_is_that_of_the_settings():
 
 
 def test_the_command_line_shows_its_help_and_version():
-    for argument, says in (("--help", "sticky workers"), ("--version", "shiny-sticky 0.")):
+    for argument, says in (("--help", "sticky workers"), ("--version", f"shiny-sticky {__version__}\n")):
         shown = subprocess.run(
             [sys.executable, ROOT / "launcher.py", argument], capture_output=True, text=True, check=True
         )
         assert says in shown.stdout
+
+
+def test_the_version_stands_in_one_place(installed):
+    (metadata,) = installed.parent.glob("lib/python*/site-packages/shiny_sticky-*.dist-info/METADATA")
+    assert f"\nVersion: {__version__}\n" in metadata.read_text()
+    assert not re.search("^version", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+
+
+def test_the_changelog_tells_of_this_version():
+    """Under its own heading, or, before it is released, as what is to come."""
+    headings = re.findall(r"^## \[(.+?)\].*\n\n(.*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    newest, about = headings[0]
+    assert newest == __version__ or (newest == "Unreleased" and __version__ in about)
 
 
 def test_browse_opens_as_many_tabs_as_asked_for(tmp_path):

@@ -6,7 +6,7 @@
   const attempts = document.getElementById("sticky-attempts");
   const progress = document.getElementById("sticky-progress");
   const result = document.getElementById("sticky-result");
-  const button = document.getElementById("sticky-run");
+  const buttons = ["sticky-run", "sticky-bare"].map((id) => document.getElementById(id));
 
   let page;         // {url, worker, pid, session} of the session this page is connected to
   let latest = 0;   // a reconnect starts a new run; the one it overtakes falls silent
@@ -14,7 +14,7 @@
   function show(state, sentence) {
     result.dataset.state = state;
     result.textContent = sentence;
-    button.disabled = state === "running";
+    for (const button of buttons) button.disabled = state === "running";
   }
 
   function count(n) {
@@ -23,10 +23,11 @@
   }
 
   // Make request n. Throws an Error whose message says what was wrong with the answer.
-  async function request({ url, worker, pid, session }, n) {
+  async function request({ url, worker, pid, session }, n, credentials) {
     const address = new URL(url, document.baseURI);
     address.searchParams.set("n", n);
-    const response = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const response = await fetch(address, { cache: "no-store", credentials, signal });
     if (response.status !== 200) {
       const status = `HTTP ${response.status} ${response.statusText}`.trim();
       throw new Error(`${status} instead of an answer from ${worker} (pid ${pid})`);
@@ -41,7 +42,8 @@
     if (answer.n !== n) throw new Error(`the answer is that of request ${answer.n}`);
   }
 
-  async function run() {
+  // Make all requests; credentials: "omit" sends no cookie, as a browser that blocks them.
+  async function run(credentials) {
     const mine = ++latest;
     const total = progress.max;
     const { worker, pid } = page;
@@ -49,20 +51,24 @@
     for (let n = 1; n <= total; n++) {
       count(n);
       try {
-        await request(page, n);
+        await request(page, n, credentials);
         if (mine !== latest) return;
       } catch (error) {
         if (mine === latest) show("failed", `Failed at request ${n}: ${error.message}.`);
         return;
       }
     }
-    show("passed", `${total} of ${total} requests reached ${worker} (pid ${pid}).`);
+    const how = credentials === "omit" ? ", without a cookie" : "";
+    show("passed", `${total} of ${total} requests reached ${worker} (pid ${pid})${how}.`);
   }
 
-  button.disabled = true;
-  button.addEventListener("click", run);
+  for (const button of buttons) button.disabled = true;
+  for (const [button, credentials] of [[buttons[0], "same-origin"], [buttons[1], "omit"]]) {
+    button.addEventListener("click", () => run(credentials));
+  }
   Shiny.addCustomMessageHandler("sticky-test", (message) => {
     page = message;
-    run();  // not awaited: Shiny handles one message at a time
+    document.dispatchEvent(new CustomEvent("demo:session", { detail: message }));
+    run("same-origin");  // not awaited: Shiny handles one message at a time
   });
 })();

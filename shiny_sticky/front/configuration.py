@@ -100,18 +100,18 @@ def _app(settings: Settings, name: str, app: AppSettings, may_be_shiny: bool) ->
     return {
         "name": name,
         "path": app.path,
-        "workers": app.workers,
-        "names": name + numbers_pattern(app.workers),
+        "workers": str(app.workers),
+        "names": name + numbers_pattern(app.workers.max),
         "incarnations": incarnations_pattern(name, list(settings.apps)),
-        "names_list": worker_names(name, app.workers),
-        "seats": seat_names(name, app.workers),
+        "names_list": worker_names(name, app.workers.max),
+        "seats": seat_names(name, app.workers.max),
         "cookie": settings.cookie_name(name),
         "uploads": patterns.paths(app.uploads),
         "cached": _cached(settings, name, may_be_shiny),
         "attributes": cookie.attributes(settings, app.path),
         "max_upload": nginx_size(app.max_upload),
         # A seat and a worker take well under 1 KB each of the zone; the rest is nginx's own bookkeeping.
-        "zone": f"{64 + 2 * app.workers}k",
+        "zone": f"{64 + 2 * app.workers.max}k",
     }
 
 

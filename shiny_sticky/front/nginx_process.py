@@ -249,7 +249,7 @@ def _why_not(address: str, error: OSError, holders: list[int]) -> str:
             holder = psutil.Process(pid)
             names.append(f"{holder.name()} (pid {pid}){_whose(holder)}")
     by = ", ".join(names) or "a process of another user (sudo ss -ltnp shows it)"
-    return f"{address} is in use by {by}. Stop that, or set listen to another port."
+    return f"{address} is in use by {by}. Stop that, or choose another port: listen in the settings, or -p."
 
 
 def _whose(holder: psutil.Process) -> str:

@@ -21,6 +21,16 @@ class LogSettings(Section):
     """Rotated ones that are kept of each: nginx-access.log.1 is the youngest."""
 
 
+class SiteLogSettings(LogSettings):
+    """What the launcher and the workers print, in run_dir: site.log; and workers.log while no launcher is there."""
+
+    max_size: Annotated[Size, Field(ge=1), SizeSchema] | None = Field("10MB", validate_default=True)
+    """Size at which a log is rotated; null is never."""
+
+    keep: Annotated[int, Strictly, Field(ge=0, le=1000)] = 3
+    """Rotated ones that are kept of each: site.log.1 is the youngest."""
+
+
 class NginxSettings(Section):
     """The web server in front."""
 

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings
+from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings, SiteLogSettings
 from shiny_sticky.settings.names import TAG_DIGITS, seat_names, worker_names
 from shiny_sticky.settings.section import Section
 from shiny_sticky.settings.values import (
@@ -37,6 +37,7 @@ from shiny_sticky.settings.values import (
     cookies_that_browsers_refuse,
     mount_path,
 )
+from shiny_sticky.settings.workers import Workers
 
 # A unix socket's path has 108 bytes on Linux, one of them for the closing NUL: unix(7), sun_path.
 SOCKET_PATH_BYTES = 107
@@ -59,7 +60,8 @@ class StopSettings(Section):
     """Stopping everything."""
 
     drain_timeout: Annotated[float, Field(ge=0)] = 10
-    """Seconds that open sessions and requests get when the launcher is stopped; a second signal ends them."""
+    """Seconds that open sessions and requests get when the launcher is stopped; a second signal ends them. After
+    Ctrl-C on a terminal they get 2 at most."""
 
 
 class RecycleSettings(Section):
@@ -94,8 +96,15 @@ class AppSettings(Section):
     path: Annotated[str, AfterValidator(mount_path)] = "/"
     """Where the app is mounted."""
 
-    workers: Annotated[int, Strictly, Field(ge=1, le=256)] = 4
-    """Processes, 1 to 256."""
+    workers: Workers = Field(4, validate_default=True)
+    """Processes: a number, 1 to 256; or as many as are needed of {min: 1, max: 64}; or auto, of one a core to as
+    many as there is memory for."""
+
+    sessions_per_worker: Annotated[int, Strictly, Field(ge=1)] = 8
+    """Sessions from which on another worker is started, if there may be more."""
+
+    spare: Annotated[int, Strictly, Field(ge=0, le=256)] = 1
+    """Workers more than the sessions need, so that nobody waits for one to start."""
 
     python: AbsolutePath | None = None
     """Another interpreter (of a virtual environment of its own); it needs shiny and uvicorn only."""
@@ -124,6 +133,12 @@ class AppSettings(Section):
     idle_timeout: Annotated[float, Field(gt=0)] | None = None
     """Seconds without a session or a request, after which the app sleeps: it has no process until the next request
     wakes it, and begins like that. null: it never sleeps."""
+
+    empty_flushes: Annotated[bool, Strictly] = False
+    """Send each Shiny page all that Shiny sends, also what says nothing: that other sessions have changed."""
+
+    compress_messages: Annotated[Size, Field(ge=0), SizeSchema] | None = Field("1KB", validate_default=True)
+    """Smallest message that a websocket compresses, such as 1KB; 0 is all, null none."""
 
     hang_timeout: Annotated[float, Field(ge=0)] = 300
     """Seconds without a sign of life from a worker's event loop, after which it is replaced; 0 is never."""
@@ -160,6 +175,15 @@ class AppSettings(Section):
             )
         return target
 
+    def working_folder(self, folder: Path) -> Path:
+        """The folder that the app runs in: a file's own, as on other Shiny hosts; else the settings file's.
+
+        Args:
+            folder: the settings file's.
+        """
+        file = Path(self.target.partition(":")[0])
+        return file.parent if file.suffix == ".py" else folder
+
 
 class Settings(Section):
     """All settings, with every path absolute."""
@@ -173,6 +197,9 @@ class Settings(Section):
 
     run_dir: AbsolutePath = Field(Path("run"), validate_default=True)
     """Sockets, pid files and logs; closed to other users."""
+
+    log: SiteLogSettings = Field({}, validate_default=True)
+    """What the launcher and the workers print, in run_dir: site.log; and workers.log while no launcher is there."""
 
     user: str | None = None
     """When started as root: the user that nginx and the workers run as."""
@@ -234,7 +261,9 @@ class Settings(Section):
     def _workers_that_clash(self) -> Iterator[str]:
         apps: dict[str, str] = {}
         for name, app in self.apps.items():
-            taken = [worker for worker in worker_names(name, app.workers) if apps.setdefault(worker, name) != name]
+            taken = [
+                worker for worker in worker_names(name, app.workers.max) if apps.setdefault(worker, name) != name
+            ]
             if taken:
                 yield f"apps.{name}: its worker {taken[0]} is also one of {apps[taken[0]]}; rename one app"
 
@@ -279,7 +308,7 @@ class Settings(Section):
 
     def longest_socket_path(self, app: str) -> Path:
         """The longest path of a socket that a process of the app may listen on, or of a link to one."""
-        most = self.apps[app].workers
+        most = self.apps[app].workers.max
         names = f"{worker_names(app, most)[-1]}.{'x' * TAG_DIGITS}", f"sessions/{seat_names(app, most)[-1]}"
         return self.run_dir / f"{max(names, key=len)}.sock"
 

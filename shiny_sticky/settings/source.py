@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from shiny_sticky import program
 from shiny_sticky.errors import SettingsError, StickyError
 from shiny_sticky.settings.mistakes import Lines, validation_mistakes
 from shiny_sticky.settings.model import Settings
@@ -119,8 +120,8 @@ def default_target(folder: Path) -> str:
         if file.exists():
             return str(file)
     raise StickyError(
-        f"There is neither {SETTINGS_FILE} nor {APP_FILE} in {folder}. Name an app (path/to/app.py, module:app) or "
-        "a settings file (.yaml)."
+        f"There is neither {SETTINGS_FILE} nor {APP_FILE} in {folder}. Name a settings file (.yaml), or an app "
+        f"(app.py, module:app): {program.name()} path/to/app.py"
     )
 
 

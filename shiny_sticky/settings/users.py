@@ -27,6 +27,9 @@ done
 # Environment variables that say nothing but how the machine is set up.
 OF_MACHINE = ("PATH", "LANG", "LANGUAGE", "TZ")
 
+# Those by which systemd and the launcher alone know each other.
+OF_SERVICE_MANAGER = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -76,11 +79,11 @@ def owner_of(settings: Settings) -> Owner:
 def environment_of(owner: Owner) -> dict[str, str]:
     """The environment variables of processes that run as the owner, but for those of the settings.
 
-    The launcher's own; for another user, as a login would give them, those of the machine alone: the others are the
-    launcher's secrets, or lead to files of its user's.
+    The launcher's own, but for those of its service manager. For another user, as a login would give them, those of
+    the machine alone: the others are the launcher's secrets, or lead to files of its user's.
     """
     if not owner.switches:
-        return dict(os.environ)
+        return {name: value for name, value in os.environ.items() if name not in OF_SERVICE_MANAGER}
     kept = {name: value for name, value in os.environ.items() if name in OF_MACHINE or name.startswith("LC_")}
     return {**kept, "HOME": owner.home, "USER": owner.name, "LOGNAME": owner.name}
 

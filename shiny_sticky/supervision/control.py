@@ -165,10 +165,12 @@ def call(run_dir: Path, method: str, path: str) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(response.read())
     except PermissionError:
         raise StickyError(
-            f"What runs in {run_dir} is another user's, and only that user and root may ask. Try it with sudo."
+            f"What runs in {run_dir} is another user's, and only that user and root may ask: sudo {program.again()}"
         ) from None
     except TimeoutError:
-        raise StickyError(f"The launcher has not answered in {run_dir} within {ANSWER_SECONDS} s.") from None
+        raise StickyError(
+            f"The launcher has not answered in {run_dir} within {ANSWER_SECONDS} s. See: {program.name()} logs"
+        ) from None
     except (OSError, http.client.HTTPException):
         raise StickyError(f"No launcher answers in {run_dir}. Start one: {program.name()} config.yaml") from None
     finally:

@@ -116,11 +116,9 @@ class Deploy:
             await publish(site, self._configure, settings)
             site.resize_pools(settings, grow=False)
             site.settings = settings
-            removed = [site.slots.pop(name) for name in list(site.slots) if name not in wanted]
-            for slot in removed:
-                slot.retire()
-            site.remove_unused_links()
-            site.retired = [slot for slot in site.retired + removed if slot.alive]
+            if site.output.log is not None:
+                site.output.log.limit(settings.log.max_size, settings.log.keep)
+            site.retire([name for name in site.slots if name not in wanted])
             self._sleep.follow_settings()
         finally:
             site.clear_cache()

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from shiny_sticky import terminal
 from shiny_sticky.concurrency import in_parallel
 from shiny_sticky.errors import StickyError
 from shiny_sticky.settings.model import Settings
@@ -72,6 +73,8 @@ def take_held_signals() -> None:
 
 def become_next() -> NoReturn:
     """Run the launcher that is on disk by now in place of this one, with the same arguments."""
+    if terminal.OUTLIVES:  # as this one was told at its start
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

@@ -46,6 +46,7 @@ class Incarnation(ManagedProcess):
         sessions_served: websockets accepted since the start.
         idle: seconds for which nothing had been open or about to come, as it said last.
         expected: sessions that are about to come.
+        late: seconds by which its event loop is late, on average over the last ten.
         on_load: called when any of these has changed, with the number of visitors who have come by a seat since:
             for a page, and for a session.
         serves_shiny: whether its app is Shiny's, by what it says.
@@ -68,6 +69,7 @@ class Incarnation(ManagedProcess):
         self.sessions_served = 0
         self.idle = 0.0
         self.expected = 0
+        self.late = 0.0
         self.on_load: Callable[[int, int], None] = lambda *_: None
         self.serves_shiny = True
         self._drain_timeout = drain_timeout
@@ -117,6 +119,7 @@ class Incarnation(ManagedProcess):
         before = (self.sessions, self.sessions_served, self.expected)
         self.sessions, self.sessions_served, self.expected = beat.sessions, beat.sessions_served, beat.expected
         self.idle = 0.0 if beat.sessions or beat.expected else beat.idle
+        self.late = beat.late / 1000
         taken, self._taken = self._taken, (beat.pages_taken, beat.sessions_taken)
         if taken != self._taken or before != (self.sessions, self.sessions_served, self.expected):
             self.on_load(beat.pages_taken - taken[0], beat.sessions_taken - taken[1])

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Collection
 from pathlib import Path
 
-from shiny_sticky import processes
+from shiny_sticky import processes, site_log
 from shiny_sticky.concurrency import in_parallel
+from shiny_sticky.errors import StickyError
 from shiny_sticky.foreign_folders import who_may_change
 from shiny_sticky.front import configuration, nginx_program
 from shiny_sticky.front.nginx_process import Front, check_ports
@@ -17,23 +18,27 @@ from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import worker_names
 from shiny_sticky.settings.source import Source
 from shiny_sticky.settings.users import Owner, check_place, check_reach, owner_of
-from shiny_sticky.supervision import control
+from shiny_sticky.site_log import SiteLog
+from shiny_sticky.supervision import autoreload, control
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.supervision.site import Site
 from shiny_sticky.supervision.supervisor import Supervisor
 
 
-async def serve(source: Source, *, managed: bool) -> None:
+async def serve(source: Source, *, managed: bool, reload: bool = False) -> None:
     """Serve a site until a signal says to stop.
 
     Args:
         source: of its settings.
         managed: whether to run nginx, as far as the settings agree.
+        reload: whether to deploy whenever a file of the apps changes, and let open pages follow.
 
     Raises:
         StickyError: it cannot be served; nothing that was started is left running.
     """
+    if reload:
+        source = autoreload.hasty(source)
     chosen = source.load()
     program = nginx_program.find(chosen.nginx.binary)
     processes.raise_open_files()
@@ -49,6 +54,9 @@ async def serve(source: Source, *, managed: bool) -> None:
     run_dir = RunDir(chosen.run_dir, owner)
     run_dir.prepare()
     run_dir.lock()
+    limits = chosen.log
+    log = SiteLog(run_dir.path / site_log.NAME, limits.max_size, limits.keep, report=output.print_only)
+    output.log = log
     front = Front(program, chosen.nginx.conf, run_dir.path, lambda line: output.relay("nginx", line))
     front.adopt_running()
     managed = managed and chosen.nginx.managed
@@ -72,10 +80,17 @@ async def serve(source: Source, *, managed: bool) -> None:
         if managed:
             check_ports(chosen.listen, ours=front.members())
         configure(chosen, True, ())
-        site = Site(chosen, source.folder, run_dir, front if managed else None, output)
+        site = Site(chosen, source.folder, run_dir, front if managed else None, output, pages_follow=reload)
         supervisor = Supervisor(site, load=load, configure=configure)
         with control.listen(run_dir.path) as listener:
-            await supervisor.run(control_server=lambda: control.serve(supervisor, listener))
+            services = [lambda: control.serve(supervisor, listener)]
+            if reload:
+                services.append(lambda: autoreload.deploy_at_changes(supervisor, source))
+            await supervisor.run(services)
+    except StickyError as error:  # whoever called shows it
+        for line in f"{getattr(error, 'traceback', '')}\n{error}".strip().splitlines():
+            log.write(line, is_error=True)
+        raise
     finally:
         front.clean()
         control.clean(run_dir.path)
@@ -141,5 +156,5 @@ async def _import_apps(settings: Settings, folder: Path) -> None:
 
 
 def _output(settings: Settings, *, never_waits: bool = False) -> Output:
-    workers = [name for app, its in settings.apps.items() for name in worker_names(app, its.workers)]
+    workers = [name for app, its in settings.apps.items() for name in worker_names(app, its.workers.min)]
     return Output(workers, never_waits=never_waits)

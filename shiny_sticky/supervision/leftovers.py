@@ -11,6 +11,7 @@ from shiny_sticky.output import Output
 from shiny_sticky.settings import names
 from shiny_sticky.supervision.incarnation import MARGIN, STOP_SECONDS
 from shiny_sticky.supervision.rundir import RunDir
+from shiny_sticky.supervision.shared_folders import empty_shared_folders
 
 
 class OrphanProcess:
@@ -69,4 +70,6 @@ class OrphanProcess:
 def find_orphans(run_dir: RunDir, output: Output) -> list[OrphanProcess]:
     """What runs on in a run_dir that the launcher has just locked; what dead processes left there is removed."""
     running = run_dir.running_processes(output.problem)
+    if not running:
+        empty_shared_folders(run_dir)
     return [OrphanProcess(name, process, run_dir) for name, process in running.items()]

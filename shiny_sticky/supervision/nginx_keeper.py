@@ -1,4 +1,4 @@
-"""Keeps nginx running: started or taken over, and started again whenever it has ended; its logs are rotated."""
+"""Keeps nginx running: started or taken over, and started again whenever it has ended."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ import time
 
 from shiny_sticky import processes
 from shiny_sticky.errors import StickyError
-from shiny_sticky.front import logs
 from shiny_sticky.front.nginx_process import Front
 from shiny_sticky.output import Output
-from shiny_sticky.settings.model import Settings
-
-# Nothing tells how large a file has grown.
-LOG_SECONDS = 5
 
 
 async def start_or_adopt(front: Front, output: Output) -> None:
@@ -48,19 +43,3 @@ async def restart_on_exit(front: Front, output: Output) -> None:
                 began = time.monotonic()
                 output.problem(str(failure))
         output.event(f"nginx is back (pid {front.pid})")
-
-
-async def rotate_logs(front: Front, settings: Settings, output: Output) -> None:
-    """Rotate nginx's logs whenever they have grown; does not return, unless they are to be left alone."""
-    limits = settings.nginx.log
-    told = ""
-    while limits.max_size is not None:
-        await asyncio.sleep(LOG_SECONDS)
-        try:
-            if logs.rotate_grown(settings.run_dir, limits.max_size, limits.keep):
-                front.reopen_logs()
-            told = ""
-        except OSError as error:  # said once
-            if told != (problem := f"nginx's logs in {settings.run_dir} cannot be rotated: {error.strerror}"):
-                output.problem(problem)
-            told = problem

@@ -46,11 +46,14 @@ class Pool:
 
     Attributes:
         limit: sessions that a worker may have; None if there is no limit.
+        seats: how many there are.
+        news: set when a worker has more sessions or fewer.
     """
 
     def __init__(self, app: str, folder: Path, seats: int, clock: Callable[[], float] = monotonic) -> None:
         self.limit: int | None = None
         self.seats = seats
+        self.news = asyncio.Event()
         self._app = app
         self._workers = folder / WORKERS
         self._clock = clock
@@ -132,6 +135,7 @@ class Pool:
 
     def _take_reports(self) -> None:
         """Go by what all workers have said that could be heard by now."""
+        self.news.set()
         self._heard = False
         for kind, seats in self._seats.items():
             visitors, on_their_way = self._reports[kind], self._on_their_way[kind]

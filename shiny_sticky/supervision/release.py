@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +23,7 @@ from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
 from shiny_sticky.supervision.rundir import RunDir
+from shiny_sticky.supervision.shared_folders import shared_folder
 from shiny_sticky.worker.options import CacheOptions, DependencyOptions, WorkerOptions
 
 # Seconds that a fork server gets to end when it must not fork, or has imported the app too slowly.
@@ -39,6 +41,7 @@ class Release:
         folder: the settings file's; module:attribute targets are looked up there.
         run_dir: where sockets and pid files go.
         output: where to say what happens.
+        pages_follow: whether open pages are to come back with the next release (--reload).
         groups: the site's control groups; None for a release that no worker comes from.
     """
 
@@ -49,13 +52,16 @@ class Release:
         folder: Path,
         run_dir: RunDir,
         output: Output,
+        pages_follow: bool = False,
         groups: Groups | None = None,
     ) -> None:
         self.app_name = app_name
         self.app: AppSettings = settings.apps[app_name]
         self.is_shiny = True  # until one of its processes says that it is not
+        self._tag = secrets.token_hex(4) if pages_follow else ""
         self._drain_timeout = settings.deploy.drain_timeout
         self._cookie = settings.cookie_name(app_name)
+        self._log_size = 2 * (settings.log.max_size or 0)  # a launcher, if there is one, rotates it before that
         self._cache = cache_options(settings, app_name, run_dir)
         # macOS has fork, but its frameworks do not survive it.
         self._forks = self.app.preload and sys.platform == "linux"
@@ -233,9 +239,13 @@ class Release:
                 drain_timeout=self._drain_timeout,
                 max_sessions=self.app.max_sessions or 0,
                 cookie=self._cookie,
+                empty_flushes=self.app.empty_flushes,
+                compress_messages=self.app.compress_messages,
                 cache=self._cache,
                 link=str(self._run_dir.link_of(worker)),
                 dependencies=DependencyOptions(str(notes), str(nginx_cache)),
+                release=self._tag,
+                log_size=self._log_size,
             )
             process = await self._fork_or_spawn(options, channels)
             if problem := self._run_dir.note_pid(channels.descriptors.pid_file, process.pid):
@@ -268,6 +278,7 @@ class Release:
         owner = self._run_dir.owner
         options = replace(options, descriptors=channels.descriptors)
         interpreter = str(self.app.python or sys.executable)
+        shared = {"STICKY_SHARED": str(shared_folder(self._run_dir, self.app_name))}
         try:
             return await asyncio.create_subprocess_exec(
                 interpreter,
@@ -277,8 +288,8 @@ class Release:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=channels.stdout,
                 stderr=channels.stderr,
-                env={**environment_of(owner), **self.app.env, **environment},
-                cwd=self._working_folder(),
+                env={**environment_of(owner), **self.app.env, **shared, **environment},
+                cwd=self.app.working_folder(self._folder),
                 pass_fds=channels.descriptors.all(),
                 # Ctrl-C is for the launcher, which ends its workers in order.
                 start_new_session=True,
@@ -289,11 +300,6 @@ class Release:
         except OSError as error:
             name = names.worker_of(options.name)
             raise StartFailed(f"{name} cannot be started with {interpreter}: {error.strerror}") from error
-
-    def _working_folder(self) -> Path:
-        """The folder the app runs in: a file's own, as on other Shiny hosts; else the settings file's."""
-        file = Path(self.app.target.partition(":")[0])
-        return file.parent if file.suffix == ".py" else self._folder
 
     def _report_exit(self, server: ForkServerProcess) -> None:
         how = processes.how_it_ended(server.exit_code)

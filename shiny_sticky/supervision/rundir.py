@@ -12,10 +12,12 @@
 ``app2.k3f9.pid``     its pid, for people; locked by the process itself while it lives, launcher or not
 ``app-k3f9.pid``      that of a fork server, which workers of app are forked off; likewise
 ``nginx-access.log``  and ``nginx-error.log``: nginx's logs; rotated ones end in ``.1`` and so on
+``site.log``          what the launcher and the workers print; rotated likewise
 ``workers.log``       what workers print while no launcher is there to show it
 ``cache/``            static files that nginx keeps
 ``compressed/``       the same, compressed by the workers; named by their content
 ``dependencies/app/`` what the workers of app have registered with Shiny; written and read by these alone
+``shared/app/``       what the processes of app tell each other (``shared_folders.py``); the app's own
 ``tmp/``              nginx's temporary files
 ===================== ===========================================================================
 """
@@ -30,6 +32,7 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from shiny_sticky import site_log
 from shiny_sticky.errors import StickyError
 from shiny_sticky.foreign_folders import empty, make, restrict
 from shiny_sticky.handle import Handle
@@ -38,8 +41,10 @@ from shiny_sticky.settings.users import Owner, check_place
 from shiny_sticky.supervision import pid_files
 from shiny_sticky.supervision.pool import FOLDERS
 
-# What nginx and the workers write as long as they live; some of it names sessions.
-LOGS = ("nginx-access.log", "nginx-error.log", "workers.log")
+# What nginx, and who prints, write as long as they live; some of it names sessions.
+NGINX_LOGS = ("nginx-access.log", "nginx-error.log")
+WORKERS_LOG = "workers.log"
+LOGS = (*NGINX_LOGS, site_log.NAME, WORKERS_LOG)
 
 # Folders in folders that nginx keeps files in: proxy_cache_path's levels, in conf/snippet.conf.j2.
 CACHE_LEVELS = 2
@@ -97,7 +102,7 @@ class RunDir:
             for folder in FOLDERS:
                 make(self.path / folder, 0o711)
             make(self.dependencies, 0o711)
-            make(self.compressed, 0o700, self._theirs)
+            make(self.compressed, 0o700, self.theirs)
             empty(self.compressed)
         except OSError as error:
             raise StickyError(f"run_dir {self.path} cannot be used: {_told(error)}") from None
@@ -130,7 +135,7 @@ class RunDir:
                 restrict(self.path / log, 0o600)
 
     @property
-    def _theirs(self) -> tuple[int, int] | None:
+    def theirs(self) -> tuple[int, int] | None:
         """Whom to give what is the workers' own: a user and a group; None if they are the launcher's user."""
         return (self.owner.uid, self.owner.gid) if self.owner.switches else None
 
@@ -260,7 +265,7 @@ class RunDir:
 
     def open_log(self) -> int:
         """Open the file that takes the output of workers whose launcher is gone."""
-        return os.open(self.path / "workers.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(self.path / WORKERS_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def link_of(self, worker: str) -> Path:
         """The worker's socket, a link to that of the incarnation which serves."""
@@ -291,7 +296,7 @@ class RunDir:
         Raises:
             OSError: the disk is full.
         """
-        return make(self.dependencies / app, 0o700, self._theirs)
+        return make(self.dependencies / app, 0o700, self.theirs)
 
     def remove_note(self, incarnation: str) -> None:
         """Remove what a process has noted. The folder is the app's user's: no link in it is followed."""

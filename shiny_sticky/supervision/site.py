@@ -11,6 +11,7 @@ from shiny_sticky.front.nginx_process import Front
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import is_worker_of, seat_names, worker_names, worker_of
+from shiny_sticky.settings.workers import WorkerRange
 from shiny_sticky.supervision.cgroups import Groups
 from shiny_sticky.supervision.leftovers import OrphanProcess
 from shiny_sticky.supervision.pool import Pool
@@ -32,6 +33,7 @@ class Site:
         run_dir: prepared and locked.
         front: nginx; None if it is not the launcher's to run.
         output: where to say what happens.
+        pages_follow: whether open pages are to come back with each deploy's new code (--reload).
 
     Attributes:
         settings: those of the last deploy that went well.
@@ -41,11 +43,19 @@ class Site:
         orphans: what an earlier launcher has left running, until it has ended.
         groups: the control groups of workers that have limits.
         deploying: held while a deploy or restart replaces processes.
+        scaling: held while an app gets more workers or fewer, and by a deploy.
+        scaled: what was done last about the number of an app's workers, or not, and why; by app.
         started_at: Unix time, in seconds.
     """
 
     def __init__(
-        self, settings: Settings, folder: Path, run_dir: RunDir, front: Front | None, output: Output
+        self,
+        settings: Settings,
+        folder: Path,
+        run_dir: RunDir,
+        front: Front | None,
+        output: Output,
+        pages_follow: bool = False,
     ) -> None:
         self.settings = settings
         self.run_dir = run_dir
@@ -57,8 +67,11 @@ class Site:
         self.orphans: list[OrphanProcess] = []
         self.groups = Groups(run_dir.path, output.problem)
         self.deploying = asyncio.Lock()
+        self.scaling = asyncio.Lock()
+        self.scaled: dict[str, str] = {}
         self.started_at = time.time()
         self._folder = folder
+        self._pages_follow = pages_follow
         self._pools: dict[str, Pool] = {}  # by app, as are these
         self._recycle_turns: dict[str, RecycleTurn] = {}
 
@@ -66,6 +79,11 @@ class Site:
     def all_slots(self) -> list[Slot]:
         """Every slot that has a process: those that are served from, and retired ones that drain."""
         return [*self.slots.values(), *(slot for slot in self.retired if slot.alive)]
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are open, as far as the workers have said so."""
+        return sum(process.sessions for slot in self.all_slots for process in slot.alive)
 
     def new_releases(self, settings: Settings) -> dict[str, Release]:
         """A new release of each app.
@@ -79,7 +97,7 @@ class Site:
         wanted: dict[str, Release] = {}
         for app_name, app in settings.apps.items():
             release = self.new_release(app_name, settings)
-            wanted |= dict.fromkeys(worker_names(app_name, app.workers), release)
+            wanted |= dict.fromkeys(self._wanted_workers(app_name, app.workers), release)
         return wanted
 
     def new_release(self, app_name: str, settings: Settings) -> Release:
@@ -89,13 +107,34 @@ class Site:
             app_name: the app's.
             settings: what they say of it.
         """
-        release = Release(app_name, settings, self._folder, self.run_dir, self.output, self.groups)
+        release = Release(
+            app_name, settings, self._folder, self.run_dir, self.output, self._pages_follow, self.groups
+        )
         self.releases.append(release)
         return release
 
+    def _wanted_workers(self, app_name: str, workers: WorkerRange) -> list[str]:
+        """The workers of an app that go on, and those that it needs to have as many as it must."""
+        possible = worker_names(app_name, workers.max)
+        serving = [name for name in possible if name in self.slots]
+        missing = [name for name in possible if name not in self.slots][: max(0, workers.min - len(serving))]
+        return serving + missing
+
     def slots_of(self, app_name: str) -> list[Slot]:
-        """The slots of an app; none if it is not served yet."""
+        """The slots of an app that new clients come to, the newest last."""
         return [slot for slot in self.slots.values() if slot.release.app_name == app_name]
+
+    def news_of(self, app_name: str) -> asyncio.Event:
+        """Set when a worker of an app has more sessions or fewer."""
+        return self._pools[app_name].news
+
+    def retire(self, names: Collection[str]) -> None:
+        """Take workers out of the table; each ends with its last session."""
+        removed = [self.slots.pop(name) for name in names]
+        for slot in removed:
+            slot.retire()
+        self.remove_unused_links()
+        self.retired = [slot for slot in self.retired + removed if slot.alive]
 
     def has_orphans(self, app_name: str) -> bool:
         """Whether workers of an earlier launcher still have sessions of an app."""
@@ -106,10 +145,14 @@ class Site:
         """Whether an app, which is served, has no process until somebody comes."""
         return all(slot.asleep for slot in self.slots_of(app_name))
 
+    def is_awake(self, app_name: str) -> bool:
+        """Whether no worker of an app sleeps, or is being woken."""
+        return all(slot.waiting is None for slot in self.slots_of(app_name))
+
     def new_slot(self, name: str, release: Release) -> Slot:
         """A slot for a worker, not filled yet, and not in the table."""
         turn = self._recycle_turns.setdefault(release.app_name, RecycleTurn())
-        pool = self._pool_of(release.app_name, release.app.workers)
+        pool = self._pool_of(release.app_name, release.app.workers.max)
         return Slot(name, release, self.run_dir, pool, self.output, turn, self.deploying)
 
     def _pool_of(self, app_name: str, seats: int) -> Pool:
@@ -129,9 +172,9 @@ class Site:
             OSError: the disk is full.
         """
         for app_name, app in settings.apps.items():
-            pool = self._pool_of(app_name, app.workers)
-            if (app.workers > pool.seats) == grow:
-                pool.resize(app.workers)
+            pool = self._pool_of(app_name, app.workers.max)
+            if (app.workers.max > pool.seats) == grow:
+                pool.resize(app.workers.max)
 
     def remove_unused_links(self) -> None:
         """Remove the links of workers, and the seats, that nobody uses (any more)."""

@@ -105,11 +105,14 @@ class SleepCycle:
     async def _fall_asleep(self, timeout: float) -> None:
         """End all processes of the app, unless something is being done with them."""
         site, slots = self._site, self._slots
-        if site.deploying.locked() or not all(slot.settled for slot in slots):
+        busy = site.deploying.locked() or site.scaling.locked()
+        if busy or not all(slot.settled for slot in slots):
             await asyncio.sleep(LATER_SECONDS)
             return
+        fewest = site.settings.apps[self.app_name].workers.min
         try:
-            self._put_all_to_sleep(slots)
+            site.retire([slot.name for slot in slots[fewest:]])
+            self._put_all_to_sleep(slots[:fewest])
         except OSError as error:
             site.output.problem(f"App {self.app_name} cannot sleep: {error}")
             await asyncio.sleep(LATER_SECONDS)

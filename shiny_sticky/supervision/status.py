@@ -88,6 +88,45 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True)
+class AppStatus:
+    """An app.
+
+    Attributes:
+        name: the app.
+        workers: those that take new sessions.
+        min: how many there are at least.
+        max: at most.
+        sessions: open websockets of these.
+        room: sessions that they take before another worker is started.
+        scaled: what was done last about the number of workers, or not, and why; empty if nothing was.
+    """
+
+    name: str
+    workers: int
+    min: int
+    max: int
+    sessions: int
+    room: int
+    scaled: str
+
+    @classmethod
+    def of(cls, site: Site, name: str) -> AppStatus:
+        """The status of an app."""
+        app = site.settings.apps[name]
+        serving = [slot.current for slot in site.slots_of(name) if slot.current is not None]
+        sessions = sum(process.sessions for process in serving)
+        return cls(
+            name=name,
+            workers=len(serving),
+            min=app.workers.min,
+            max=app.workers.max,
+            sessions=sessions,
+            room=max(0, len(serving) * app.sessions_per_worker - sessions),
+            scaled=site.scaled.get(name, ""),
+        )
+
+
+@dataclass(frozen=True)
 class SiteStatus:
     """Everything that runs.
 
@@ -95,6 +134,7 @@ class SiteStatus:
         launcher: its pid, and since when it runs, in Unix time.
         nginx: its pid; None if it is not the launcher's to run.
         listen: the addresses that browsers come to.
+        apps: by their names.
         workers: those in the table, and removed ones that drain.
         parents: the fork servers, each with app, pid and resident bytes.
     """
@@ -102,6 +142,7 @@ class SiteStatus:
     launcher: dict[str, Any]
     nginx: dict[str, Any] | None
     listen: list[str]
+    apps: list[AppStatus]
     workers: list[WorkerStatus]
     parents: list[dict[str, Any]]
 
@@ -112,6 +153,7 @@ class SiteStatus:
             launcher={"pid": os.getpid(), "since": site.started_at},
             nginx=None if site.front is None else {"pid": site.front.pid},
             listen=list(site.settings.listen),
+            apps=[AppStatus.of(site, name) for name in site.settings.apps],
             workers=[WorkerStatus.of(slot) for slot in site.all_slots],
             parents=[
                 {"app": release.app_name, "pid": server.pid, "memory": processes.memory(server.pid)}
@@ -144,6 +186,17 @@ def table(status: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 ]
             )
     return columns, rows
+
+
+def scaled(status: dict[str, Any]) -> list[str]:
+    """A line for each app that has as many workers as it needs: how many, and why."""
+    lines = []
+    for app in status["apps"]:
+        if app["min"] < app["max"]:
+            bounds = f"{app['workers']} of {app['min']} to {app['max']} workers"
+            last = f"; it {app['scaled']}" if app["scaled"] else ""
+            lines.append(f"{app['name']}: {bounds}, {app['sessions']} sessions, room for {app['room']} more{last}")
+    return lines
 
 
 def duration(seconds: float) -> str:

@@ -7,21 +7,25 @@ import functools
 import signal
 import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, NoReturn
 
-from shiny_sticky import processes
+from shiny_sticky import processes, terminal
 from shiny_sticky.errors import StartFailed, StickyError
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.supervision import handover
 from shiny_sticky.supervision.deploy import Deploy, publish
 from shiny_sticky.supervision.leftovers import OrphanProcess, find_orphans
-from shiny_sticky.supervision.nginx_keeper import restart_on_exit, rotate_logs, start_or_adopt
+from shiny_sticky.supervision.log_keeper import rotate_logs
+from shiny_sticky.supervision.nginx_keeper import restart_on_exit, start_or_adopt
+from shiny_sticky.supervision.scaler import Scaler
+from shiny_sticky.supervision.service_manager import ServiceManager
+from shiny_sticky.supervision.shared_folders import empty_shared_folders
 from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.sleeping import SleepCycles
 from shiny_sticky.supervision.slot import Slot
 from shiny_sticky.supervision.starting import start_workers
-from shiny_sticky.supervision.stopping import Stoppable, stop_all
+from shiny_sticky.supervision.stopping import Stoppable, StopRequest, stop_all
 from shiny_sticky.supervision.summary import print_summary
 
 
@@ -43,21 +47,22 @@ class Supervisor:
     ) -> None:
         self.site = site
         self._output = site.output
+        self._service_manager = ServiceManager(site)
         self._load = load
         self._configure = configure
-        self._stop = asyncio.Event()
-        self._stop_at_once = asyncio.Event()
+        self._stop = StopRequest(site.output)
         self._leave = asyncio.Event()
         self._last_act: Callable[[], NoReturn] = handover.end_alone
         self._keepers: asyncio.TaskGroup | None = None  # while everything serves
+        self._scaled: set[str] = set()  # the apps whose number of workers is looked after
         self._operations: set[asyncio.Task[str]] = set()
         self._sleep = SleepCycles(site, self._keep, self._publish)
 
-    async def run(self, control_server: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def run(self, services: Collection[Callable[[], Coroutine[Any, Any, None]]]) -> None:
         """Serve until a signal says to stop; does not return if another launcher takes over.
 
         Args:
-            control_server: run once everything serves, until the end.
+            services: each run once everything serves, until the end.
 
         Raises:
             StickyError: the workers or nginx do not come up; nothing that was started is left running.
@@ -65,8 +70,9 @@ class Supervisor:
         self._take_signals()
         self.site.orphans = find_orphans(self.site.run_dir, self._output)
         taken_over = bool(self.site.orphans)
-        serving = asyncio.create_task(self._serve(control_server))
-        ends = [asyncio.create_task(event.wait()) for event in (self._stop, self._leave)]
+        informing = asyncio.create_task(self._guarded(self._service_manager.keep_informed))
+        serving = asyncio.create_task(self._serve(services))
+        ends = [asyncio.create_task(event.wait()) for event in (self._stop.made, self._leave)]
         await asyncio.wait({serving, *ends}, return_when=asyncio.FIRST_COMPLETED)
         for task in ends if serving.done() else (serving, *ends):
             task.cancel()
@@ -79,6 +85,8 @@ class Supervisor:
         except BaseException:
             await self._stop_all(keep_earlier=taken_over)
             raise
+        finally:
+            informing.cancel()
 
     # --- signals and commands
 
@@ -86,21 +94,16 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._handle_stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._handle_hup)
+        if terminal.ends_us():
+            loop.add_signal_handler(signal.SIGHUP, self._handle_stop, signal.SIGHUP)
+        else:
+            loop.add_signal_handler(signal.SIGHUP, self._handle_hup)
         loop.add_signal_handler(signal.SIGUSR1, self._handle_usr1)
         handover.take_held_signals()
 
     def _handle_stop(self, number: signal.Signals) -> None:
-        """The first signal asks to finish, the second ends it at once."""
-        if self._stop.is_set():
-            self._output.event(f"{number.name} again: ending everything at once")
-            self._stop_at_once.set()
-        else:
-            wait = f"{self.site.settings.stop.drain_timeout:g} s"
-            self._output.event(
-                f"{number.name}: stopping; open sessions and requests get {wait}, a second signal ends them"
-            )
-            self._stop.set()
+        """End everything; open sessions get some time, unless this is the second such signal."""
+        self._stop.handle(number, self.site.settings.stop.drain_timeout, self.site.sessions)
 
     def _handle_hup(self) -> None:
         """Deploy; how it went is said there."""
@@ -169,14 +172,16 @@ class Supervisor:
 
     async def _deploy(self) -> str:
         self._refuse_while_deploying()
-        async with self.site.deploying:
+        async with self.site.deploying, self.site.scaling:
             try:
-                done = await Deploy(self.site, self._load, self._configure, self._keep_slot, self._sleep).run()
+                with self._service_manager.reloading():
+                    done = await Deploy(self.site, self._load, self._configure, self._keep_slot, self._sleep).run()
             except StickyError as failure:
                 for line in getattr(failure, "traceback", "").splitlines():
                     self._output.event(line, style="")
                 self._output.problem(f"The deploy has failed; what served before serves on. {failure}")
                 raise
+            self._keep_scaled()
             self._output.event(done)
             return done
 
@@ -209,13 +214,19 @@ class Supervisor:
     def _keep_slot(self, slot: Slot) -> None:
         self._keep(slot.keep_filled)
 
+    def _keep_scaled(self) -> None:
+        """Let each app have as many workers as it needs, those that are new, too."""
+        for app_name in self.site.settings.apps.keys() - self._scaled:
+            self._scaled.add(app_name)
+            self._keep(Scaler(self.site, app_name, self._keep_slot).run)
+
     def _refuse_while_deploying(self) -> None:
         if self.site.deploying.locked():
             raise StickyError("A deploy is under way already.")
 
     # --- serving
 
-    async def _serve(self, control_server: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _serve(self, services: Collection[Callable[[], Coroutine[Any, Any, None]]]) -> None:
         """Start everything, and keep it."""
         site = self.site
         await start_workers(site, self._sleep)
@@ -232,11 +243,14 @@ class Supervisor:
                 for slot in site.slots.values():
                     self._keep_slot(slot)
                 self._sleep.follow_settings()
+                self._keep_scaled()
                 if site.front is not None:
                     self._keep(functools.partial(restart_on_exit, site.front, self._output))
-                    self._keep(functools.partial(rotate_logs, site.front, site.settings, self._output))
-                self._keep(control_server)
+                self._keep(functools.partial(rotate_logs, site))
+                for service in services:
+                    self._keep(service)
                 print_summary(site)
+                self._service_manager.ready()
         finally:
             self._keepers = None
 
@@ -280,7 +294,7 @@ class Supervisor:
         handover.hold_signals()
         for _ in range(3):  # those that came before are read from a pipe, handed on, and handled
             await asyncio.sleep(0)
-        if not self._stop.is_set():
+        if not self._stop.made.is_set():
             self._last_act()
         handover.take_held_signals()
 
@@ -297,15 +311,21 @@ class Supervisor:
         """
         site = self.site
         await self._cancel_operations()
+        self._service_manager.stopping()
         running: list[Stoppable] = [*site.releases, *(one for slot in site.all_slots for one in slot.alive)]
         if not keep_earlier:
             running += self.site.orphans
             if site.front is not None and site.front.pid:
                 running.append(site.front)
-        await stop_all(running, site.settings.stop.drain_timeout, self._stop_at_once)
+        asked = self._stop.drain_timeout
+        timeout = site.settings.stop.drain_timeout if asked is None else asked
+        await stop_all(running, timeout, self._stop.at_once)
         for slot in site.slots.values():
             slot.stop_waiting()
         site.groups.close()
         if not keep_earlier:
             site.run_dir.remove_links()
             site.run_dir.remove_notes()
+            empty_shared_folders(site.run_dir)
+        if self._stop.made.is_set():
+            self._output.event("Stopped")

@@ -8,7 +8,7 @@ import socket
 import threading
 
 from .options import Descriptors
-from .output_pipe import OutputPipe
+from .output_pipe import OutputPipe, append, limit
 from .protocol import encode
 
 # Apps may restore SIGPIPE's default action; a dead launcher must not end the process by it.
@@ -34,15 +34,20 @@ class ControlChannel:
         self._log = descriptors.log
         self._half_sent = b""
 
-    def watch(self) -> None:
+    def watch(self, log_size: int) -> None:
         """Begin to wait for the launcher's end, in a thread; until then a launcher that is stopped keeps nobody.
 
         Should it have ended by now, so does this process: whoever looked for what that has left may have come
         before the lock of the pid file, and would not know of it.
+
+        Args:
+            log_size: bytes that the log may have while there is no launcher to rotate it; 0 is no limit.
         """
         if self.launcher_gone:
             os._exit(LAUNCHER_GONE)
-        threading.Thread(target=self._outlive_launcher, name="sticky-launcher", daemon=True).start()
+        threading.Thread(
+            target=self._outlive_launcher, args=(log_size,), name="sticky-launcher", daemon=True
+        ).start()
 
     def tell(self, message: object) -> None:
         """Send the launcher a message of :mod:`.protocol`; nothing happens if it is gone."""
@@ -60,29 +65,32 @@ class ControlChannel:
             return
         self._half_sent = line[sent:]
 
-    def _outlive_launcher(self) -> None:
+    def _outlive_launcher(self, log_size: int) -> None:
         pipes = [OutputPipe(1, self._outputs[0], self._log), OutputPipe(2, self._outputs[1], self._log)]
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         while not poll.poll(LOOK_AGAIN if any(pipe.diverted for pipe in pipes) else LOOK) or not self.launcher_gone:
             for pipe in pipes:
                 pipe.look(self._control.fileno())
+            if any(pipe.diverted for pipe in pipes):
+                limit(self._log, log_size)
         for pipe in pipes:
             pipe.close()
-        self._keep_output()
+        self._keep_output(log_size)
 
-    def _keep_output(self) -> None:
+    def _keep_output(self, log_size: int) -> None:
         """Write to the log what the launcher, which is gone, has not read, and what programs of the app print."""
         poll = select.poll()
         open_outputs = set(self.redirect_output())
         for descriptor in open_outputs:
             os.set_blocking(descriptor, True)
             poll.register(descriptor, select.POLLIN)
-        while open_outputs:
-            for descriptor, _ in poll.poll():
+        while open_outputs or log_size:
+            for descriptor, _ in poll.poll(LOOK if log_size else None):
                 if not self.drain_output(descriptor):
                     poll.unregister(descriptor)
                     open_outputs.remove(descriptor)
+            limit(self._log, log_size)
 
     # --- for a process that must not have threads
 
@@ -133,7 +141,7 @@ class ControlChannel:
             Whether there may be more.
         """
         text = os.read(descriptor, 65536)
-        os.write(self._log, text)
+        append(self._log, text)
         return bool(text)
 
     def close(self) -> None:

@@ -41,6 +41,7 @@ class WorkerState:
         self._last_end = time.monotonic()
         self.on_change: Callable[[], None] = lambda: None
         self._idle: asyncio.Event | None = None
+        self._waiting_for_drain: list[asyncio.Event] = []
 
     @property
     def full(self) -> bool:
@@ -61,6 +62,22 @@ class WorkerState:
     def expected(self) -> int:
         """The sessions that are about to come."""
         return self.handshakes + self.visitors.expected
+
+    def start_draining(self) -> None:
+        """Take no new sessions, and tell who waits for that."""
+        self.draining = True
+        for event in self._waiting_for_drain:
+            event.set()
+
+    async def drain_started(self) -> None:
+        """Wait until the worker begins to drain."""
+        event = asyncio.Event()
+        self._waiting_for_drain.append(event)
+        try:
+            if not self.draining:
+                await event.wait()
+        finally:
+            self._waiting_for_drain.remove(event)
 
     def something_ended(self) -> None:
         """Look whether anything is open still, after a handshake, session or request has ended."""

@@ -72,6 +72,9 @@ def is_dependency(app: ASGIApp, folder: str) -> bool:
 
 
 def _is_express(file: Path) -> bool:
+    """Whether a file is a Shiny Express app; Shiny, which is large, is only asked about one that has the word."""
+    if not file.is_file() or b"express" not in file.read_bytes():
+        return False
     try:
         from shiny.express import is_express_app
     except ImportError:  # an ASGI app in an interpreter without shiny

@@ -39,7 +39,7 @@ def main() -> int:
 def run_worker(options: WorkerOptions) -> int:
     """Import the app and serve it."""
     channel = ControlChannel(_own_descriptors(options))
-    channel.watch()
+    channel.watch(options.log_size)
     app = _load(options.target, channel)
     return LOAD_FAILED if app is None else serve_app(app, options, channel)
 
@@ -66,7 +66,7 @@ def run_fork_server(options: WorkerOptions) -> int:
         return 0
     # From here on this is a fork, and does as if it had been spawned.
     channel = ControlChannel(_own_descriptors(forked))
-    channel.watch()
+    channel.watch(forked.log_size)
     return serve_app(app, forked, channel)
 
 

@@ -80,9 +80,14 @@ class WorkerOptions:
         drain_timeout: seconds that open sessions get after SIGUSR2.
         max_sessions: websockets that may be open at a time; 0 is no limit.
         cookie: the name of the cookie that names the worker.
+        empty_flushes: whether Shiny's pages are sent messages that say nothing, too.
+        compress_messages: bytes of the smallest message that a websocket compresses; None for none.
         cache: what nginx keeps; None for nothing.
         link: the path by which nginx finds the worker's socket; it leads to that of the process which serves now.
         dependencies: where to tell what is registered with Shiny; None for a fork server.
+        release: what tells this deploy's pages from the next one's, with which they are to come back (--reload);
+            empty where pages are left alone.
+        log_size: bytes that the log may have which takes what is printed without a launcher; 0 is no limit.
         descriptors: what it gets along; None in a request to fork, with which they are sent.
     """
 
@@ -94,9 +99,13 @@ class WorkerOptions:
     drain_timeout: float = 0
     max_sessions: int = 0
     cookie: str = ""
+    empty_flushes: bool = False
+    compress_messages: int | None = None
     cache: CacheOptions | None = None
     link: str = ""
     dependencies: DependencyOptions | None = None
+    release: str = ""
+    log_size: int = 0
     descriptors: Descriptors | None = None
 
     def to_json(self) -> str:

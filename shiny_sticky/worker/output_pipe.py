@@ -7,6 +7,7 @@ import os
 import select
 import struct
 import termios
+from contextlib import suppress
 
 # Milliseconds that a full pipe may keep whoever prints waiting, before the launcher counts as stopped.
 PATIENCE = 2000
@@ -67,6 +68,28 @@ class OutputPipe:
         """Make room for whoever waits for it. One byte stays: when that is gone, the launcher has read it."""
         while (unread := self._unread()) > 1:
             try:
-                os.write(self._log, os.read(self._reading, min(PIECE, unread - 1)))
+                append(self._log, os.read(self._reading, min(PIECE, unread - 1)))
             except BlockingIOError:  # the launcher was faster
                 return
+
+
+def append(log: int, text: bytes) -> None:
+    """Write to the log, as far as the disk has room."""
+    with suppress(OSError):
+        os.write(log, text)
+
+
+def limit(log: int, size: int) -> None:
+    """Empty the log if it has grown too large, and say so there.
+
+    Whoever shares it goes on at its new end. A launcher would rotate it; it alone may make files beside it.
+
+    Args:
+        log: the open file.
+        size: bytes that it may have; 0 is no limit.
+    """
+    if size and os.fstat(log).st_size > size:
+        os.ftruncate(log, 0)
+        append(
+            log, f"Begun anew: what stood here had {size} bytes, and no launcher was there to keep it.\n".encode()
+        )

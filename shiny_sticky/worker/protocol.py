@@ -55,6 +55,7 @@ class Beat:
         pages_taken: pages served since the start to visitors that did not name this worker.
         sessions_taken: handshakes of such visitors since the start.
         idle: seconds for which nothing has been open, neither a websocket nor a request.
+        late: milliseconds by which the event loop has come late to what was due, on average over the last seconds.
     """
 
     sessions: int
@@ -63,6 +64,7 @@ class Beat:
     pages_taken: int = 0
     sessions_taken: int = 0
     idle: float = 0.0
+    late: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import contextlib
 import math
 import signal
 import socket
+from collections import deque
 from typing import cast
 
 import uvicorn
@@ -14,6 +15,7 @@ import uvicorn
 from .asgi import ASGIApp
 from .control_channel import ControlChannel
 from .draining import WorkerState
+from .message_compression import compressing
 from .options import WorkerOptions
 from .protocol import Beat, Ready
 from .transport import behind_nginx
@@ -25,6 +27,9 @@ from .warm_up import render_page
 KEEP_ALIVE_SECONDS = 75
 
 BEAT_SECONDS = 1
+
+# Beats over which the event loop's lateness is averaged.
+LATE_BEATS = 10
 
 # The first version of uvloop that does.
 WRITES_AT_ONCE = (0, 23)
@@ -55,6 +60,7 @@ class Server(uvicorn.Server):
         self._drain_timeout = drain_timeout
         self._page = page
         self._telling = False
+        self._late: deque[float] = deque(maxlen=LATE_BEATS)  # seconds
         self._beats: asyncio.Task[None] | None = None
         self._drain_task: asyncio.Task[None] | None = None
 
@@ -71,9 +77,12 @@ class Server(uvicorn.Server):
 
     async def _beat(self) -> None:
         """Give the launcher a sign of life from the event loop, every second."""
+        loop = asyncio.get_running_loop()
         while True:
             self._tell()
+            due = loop.time() + BEAT_SECONDS
             await asyncio.sleep(BEAT_SECONDS)
+            self._late.append(max(0.0, loop.time() - due))
 
     def _tell_soon(self) -> None:
         """Let the launcher know of a change, together with what else changes in this step of the event loop."""
@@ -92,6 +101,7 @@ class Server(uvicorn.Server):
                 pages_taken=state.visitors.pages_taken,
                 sessions_taken=state.visitors.sessions_taken,
                 idle=state.idle_seconds,
+                late=round(1000 * sum(self._late) / LATE_BEATS),
             )
         )
 
@@ -101,7 +111,7 @@ class Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         """Keep the open sessions and their requests until they end, but let nginx bring nobody new; then end."""
-        self._state.draining = True
+        self._state.start_draining()
         for connection in list(self.server_state.connections):
             if isinstance(connection, self.config.http_protocol_class):
                 connection.shutdown()  # now if it is idle, else with the response
@@ -153,8 +163,11 @@ def serve(app: ASGIApp, state: WorkerState, channel: ControlChannel, options: Wo
         headers=[(WORKER_HEADER, options.name.partition(".")[0])],  # before all that an app may say
         forwarded_allow_ips="*",  # nobody but nginx can reach the socket
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        ws_per_message_deflate=options.compress_messages is not None,
         timeout_graceful_shutdown=math.ceil(options.stop_timeout),
     )
     config.load()
     config.http_protocol_class = behind_nginx(config.http_protocol_class, state)
+    if options.compress_messages is not None:
+        config.ws_protocol_class = compressing(config.ws_protocol_class, options.compress_messages)
     Server(config, state, channel, options.drain_timeout, page).run(sockets=[listener])

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from support.echo_site import echo_site
-from support.real_site import ECHO, Site
+from support.real_site import ECHO, PATIENCE, Site
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def answer(site: Site, *lines: str, body: bytes = b"") -> bytes:
     """The first line of the answer to a request that asks for a websocket."""
     head = ["GET /ws HTTP/1.1", f"Host: 127.0.0.1:{site.port}", "Upgrade: websocket", "Connection: Upgrade"]
     head += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", *lines, "", ""]
-    with socket.create_connection(("127.0.0.1", site.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=PATIENCE) as connection:
         connection.sendall("\r\n".join(head).encode() + body)
         return connection.recv(65536).split(b"\r\n")[0]
 

@@ -42,24 +42,30 @@ def test_a_dead_workers_clients_are_taken_over_within_the_request(site_of):
     site.launcher.send_signal(signal.SIGCONT)
 
 
+@pytest.fixture(scope="module")
+def last():
+    """Fifteen of sixteen workers are dead."""
+    with Site({"app": {"target": ECHO, "workers": 16}}) as site:
+        site.start()
+        yield unattended(site, [f"app{number}" for number in range(1, 17) if number != 9])
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("cookie", ["sticky=app2", "sticky=bogus", None])
-def test_any_number_of_dead_workers_is_skipped(site_of, cookie, method):
-    site = site_of({"app": {"target": ECHO, "workers": 16}}).start()
-    unattended(site, [f"app{number}" for number in range(1, 17) if number != 9])
+def test_any_number_of_dead_workers_is_skipped(last, cookie, method):
     for _ in range(20):
-        reply = site.ask(cookie=cookie, method=method, body=b"x")
+        reply = last.ask(cookie=cookie, method=method, body=b"x")
         assert (reply.status, reply.worker, reply.assigned) == (200, "app9", "app9")
-    socket = site.websocket(cookie=cookie)
+    socket = last.websocket(cookie=cookie)
     assert json.loads(socket.recv())["worker"] == "app9"
     socket.close()
 
 
-@pytest.mark.parametrize("cookie", ["sticky=app2", None])
-def test_live_workers_take_even_shares_of_a_dead_ones_clients(site_of, cookie):
+def test_live_workers_take_even_shares_of_a_dead_ones_clients(site_of):
     site = unattended(site_of({"app": {"target": ECHO, "workers": 4}}).start(), ["app2"])
-    shares = collections.Counter(site.ask(cookie=cookie).worker for _ in range(12))
-    assert shares == {"app1": 4, "app3": 4, "app4": 4}
+    for cookie in ("sticky=app2", None):
+        shares = collections.Counter(site.ask(cookie=cookie).worker for _ in range(12))
+        assert shares == {"app1": 4, "app3": 4, "app4": 4}, cookie
 
 
 def test_a_post_to_a_dead_worker_goes_to_another_with_its_body(site_of):
@@ -74,50 +80,83 @@ def test_a_post_to_a_dead_worker_goes_to_another_with_its_body(site_of):
 # --- a request that a worker has begun
 
 
+@pytest.fixture(scope="module")
+def noting(request):
+    """Four workers that note what they begin. The parameter says whether nginx has kept connections to them.
+
+    It has none as long as whoever is asked dies of it.
+    """
+    with noting_site() as site:
+        yield site.start()
+
+
+@pytest.fixture
+def mortal(request, noting):
+    """The same; the dead are replaced after the test."""
+    (noting.folder / "notes").unlink(missing_ok=True)
+    if request.node.callspec.params["noting"] == "kept connections":
+        warm(noting)
+    yield unattended(noting, [])
+    noting.launcher.send_signal(signal.SIGCONT)
+    for worker in noting.workers():
+        if not answers(noting.run_dir / f"{worker}.sock"):
+            noting.restart(worker)  # the launcher alone would wait ever longer
+
+
 @pytest.mark.parametrize(
     ("method", "times"), [("POST", 1), ("PATCH", 1), ("PROPPATCH", 1), ("GET", 2), ("HEAD", 2), ("PUT", 2)]
 )
 @pytest.mark.parametrize(
-    ("cookie", "kept"), [("sticky=app1", False), ("sticky=app1", True), ("sticky=bogus", False), (None, True)]
+    ("cookie", "noting"),
+    [
+        ("sticky=app1", "new connections"),
+        ("sticky=bogus", "new connections"),
+        ("sticky=app1", "kept connections"),
+        (None, "kept connections"),
+    ],
+    indirect=["noting"],
 )
-def test_a_request_goes_to_a_second_worker_if_idempotent_and_to_a_third_one_never(
-    site_of, tmp_path, method, times, cookie, kept
-):
-    """Of a request that kills whoever gets it: that has noted it before. Over new connections and kept ones."""
-    site = noting(site_of, tmp_path)
-    if kept:
-        warm(site)
-    unattended(site, [])
-    reply = site.ask("/?note=begun&die=1", cookie=cookie, method=method, body=b"1")
+def test_a_request_goes_to_a_second_worker_if_idempotent_and_to_a_third_one_never(mortal, method, times, cookie):
+    """Of a request that kills whoever gets it: that has noted it before."""
+    reply = mortal.ask("/?note=begun&die=1", cookie=cookie, method=method, body=b"1")
     assert reply.status == 502
     assert not reply.set_cookies
-    assert len(notes(tmp_path)) == times
+    assert len(notes(mortal)) == times
     if cookie == "sticky=app1":
-        assert notes(tmp_path)[0] == f"{method} begun app1"
+        assert notes(mortal)[0] == f"{method} begun app1"
 
 
 @pytest.mark.parametrize("dead", [["app2"], ["app2", "app3"], ["app2", "app3", "app4"], ["app1", "app2"]])
-def test_workers_that_cannot_be_reached_do_not_count(site_of, tmp_path, dead):
-    site = unattended(noting(site_of, tmp_path), dead)
-    reply = site.ask("/?note=begun&die=1", cookie="sticky=app1")
+@pytest.mark.parametrize("noting", ["new connections"], indirect=True)
+def test_workers_that_cannot_be_reached_do_not_count(mortal, dead):
+    unattended(mortal, dead)
+    reply = mortal.ask("/?note=begun&die=1", cookie="sticky=app1")
     assert reply.status == 502
     assert "Retry-After" not in reply.headers, "the page that comes back by itself would do it again"
     assert b"refresh" not in reply.body
-    assert len(notes(tmp_path)) == min(2, 4 - len(dead))
+    assert len(notes(mortal)) == min(2, 4 - len(dead))
 
 
-def test_a_bad_request_takes_two_down_also_behind_a_row_of_dead_workers(site_of, tmp_path):
-    site = unattended(noting(site_of, tmp_path, workers=12), [f"app{number}" for number in range(1, 8)])
-    assert site.ask("/?note=begun&die=1", cookie="sticky=app1").status == 502
-    assert len(notes(tmp_path)) == 2
+def test_a_bad_request_takes_two_down_also_behind_a_row_of_dead_workers():
+    with noting_site(workers=12) as site:
+        unattended(site.start(), [f"app{number}" for number in range(1, 8)])
+        assert site.ask("/?note=begun&die=1", cookie="sticky=app1").status == 502
+        assert len(notes(site)) == 2
 
 
-def noting(site_of, folder, workers=4) -> Site:
-    return site_of({"app": {"target": ECHO, "workers": workers, "env": {"NOTES": str(folder / "notes")}}}).start()
+def noting_site(workers: int = 4) -> Site:
+    site = Site()
+    site.settings["apps"]["app"] = {
+        "target": ECHO,
+        "workers": workers,
+        "env": {"NOTES": str(site.folder / "notes")},
+    }
+    site.write()
+    return site
 
 
-def notes(folder) -> list[str]:
-    return (folder / "notes").read_text().splitlines()
+def notes(site: Site) -> list[str]:
+    return (site.folder / "notes").read_text().splitlines()
 
 
 def warm(site: Site) -> None:
@@ -170,29 +209,31 @@ def test_without_any_worker_there_is_a_page_that_comes_back_by_itself(site_of):
     until(lambda: site.ask().status == 200, "the workers are back")
 
 
-@pytest.mark.parametrize("cookie", [None, "sticky=app1", "sticky=bogus"])
-def test_what_is_no_page_load_is_not_repeated_by_a_page(site_of, tmp_path, cookie):
+def test_what_is_no_page_load_is_not_repeated_by_a_page():
     """The page would ask for the same URL with GET, which may be something else altogether."""
-    site = unattended(noting(site_of, tmp_path, workers=2), ["app1", "app2"])
-    for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
-        reply = site.ask("/?note=begun", cookie=cookie, method=method, body=b"x")
-        assert reply.status == 503
-        assert reply.headers["Content-Type"] == "text/plain"
-        assert int(reply.headers["Retry-After"]) > 0, "for programs; browsers do nothing by themselves with it"
-        assert b"refresh" not in reply.body
-        assert b"Nothing was begun" in reply.body
-    assert not (tmp_path / "notes").exists()
+    with noting_site(workers=2) as site:
+        unattended(site.start(), ["app1", "app2"])
+        for cookie in (None, "sticky=app1", "sticky=bogus"):
+            for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+                reply = site.ask("/?note=begun", cookie=cookie, method=method, body=b"x")
+                assert reply.status == 503, (cookie, method)
+                assert reply.headers["Content-Type"] == "text/plain"
+                assert int(reply.headers["Retry-After"]) > 0, "for programs; browsers do nothing by themselves"
+                assert b"refresh" not in reply.body
+                assert b"Nothing was begun" in reply.body
+        assert not (site.folder / "notes").exists()
 
 
-def test_a_page_load_that_kills_comes_back_by_itself_only_until_it_is_begun(site_of, tmp_path):
+def test_a_page_load_that_kills_comes_back_by_itself_only_until_it_is_begun():
     """A browser is shown the waiting page, as nobody is up; what it asks for then kills two, and it is told so."""
-    site = unattended(noting(site_of, tmp_path, workers=3), ["app1", "app2", "app3"])
-    assert b'http-equiv="refresh"' in site.ask("/?note=begun&die=1").body
-    site.launcher.send_signal(signal.SIGCONT)
-    until(lambda: all(answers(site.run_dir / f"{worker}.sock") for worker in site.workers()), "all are back")
-    reply = site.ask("/?note=begun&die=1")
-    assert (reply.status, len(notes(tmp_path))) == (502, 2)
-    assert b"refresh" not in reply.body
+    with noting_site(workers=3) as site:
+        unattended(site.start(), ["app1", "app2", "app3"])
+        assert b'http-equiv="refresh"' in site.ask("/?note=begun&die=1").body
+        site.launcher.send_signal(signal.SIGCONT)
+        until(lambda: all(answers(site.run_dir / f"{worker}.sock") for worker in site.workers()), "all are back")
+        reply = site.ask("/?note=begun&die=1")
+        assert (reply.status, len(notes(site))) == (502, 2)
+        assert b"refresh" not in reply.body
 
 
 def test_a_worker_that_hangs_up_on_a_post_is_no_reason_to_try_again(site_of):

@@ -8,12 +8,13 @@ import pytest
 
 from shiny_sticky.front import configuration, nginx_program
 from shiny_sticky.front.patterns import incarnations_pattern, numbers_pattern
-from shiny_sticky.settings.model import AppSettings, Settings
+from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import worker_names
+from shiny_sticky.settings.workers import MOST_WORKERS
 from support.real_site import NGINX
 
 # The most that the settings allow one app; a thousand names are four such apps.
-MOST = next(bound.le for bound in AppSettings.model_fields["workers"].metadata if hasattr(bound, "le"))
+MOST = MOST_WORKERS
 
 
 @pytest.fixture(scope="module")

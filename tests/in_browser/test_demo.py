@@ -3,14 +3,17 @@
 import collections
 import contextlib
 import hashlib
+import itertools
 import re
+import shlex
 import signal
+import subprocess
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from support.browser import Demo, Visitor, chromium
-from support.real_site import ROOT, Site
+from support.real_site import ROOT, Site, until
 
 DEMO = {"target": str(ROOT / "app" / "app.py")}
 WORKERS = ["app1", "app2", "app3", "app4"]
@@ -37,7 +40,7 @@ def mounted(browser):
         yield shared.start()
 
 
-@pytest.fixture(params=["site", "mounted"])
+@pytest.fixture(params=["site", pytest.param("mounted", marks=pytest.mark.slow)])
 def either(request):
     """The demo at / and under a path."""
     return request.getfixturevalue(request.param)
@@ -91,7 +94,13 @@ def test_every_request_of_a_page_reaches_the_worker_that_its_cookie_names(either
         demo.page.locator("#sticky-run").click()
     demo.stays()
 
+    with demo.page.expect_request(re.compile(r"[?&]n=100$")) as asked:
+        demo.page.locator("#sticky-bare").click()
+    expect(demo.result).to_have_text(re.compile("^100 of 100 requests reached .*, without a cookie[.]$"))
+    assert "cookie" not in asked.value.all_headers()
 
+
+@pytest.mark.slow
 def test_visitors_at_once_share_all_workers_and_each_stays_with_one(site, visitor_of):
     demos = [Demo(visitor_of(), site) for _ in range(5)]
     for demo in demos:
@@ -107,7 +116,7 @@ def test_an_upload_reaches_the_process_of_its_page_whole(either, visitor_of):
     demo = Demo(visitor_of(), either)
     assert demo.upload(file, "numbers.bin") == {
         "Name": "numbers.bin",
-        "Size": f"{len(file)} bytes",
+        "Size": "5.02 MB",
         "SHA-256": hashlib.sha256(file).hexdigest(),
         "Received by": f"{demo.worker} (pid {demo.pid})",
     }
@@ -121,6 +130,7 @@ def test_a_download_is_made_by_the_process_of_its_page(either, visitor_of):
         assert name == f"{worker}-{pid}.txt"
         assert (made_by["worker"], made_by["pid"]) == (worker, pid)
         assert demo.text("session").endswith(made_by["session"])
+    expect(demo.page.locator("#seen-download")).to_have_text(f"Made by {worker} (pid {pid}).")
 
 
 def test_a_page_whose_process_is_killed_moves_to_another_worker_and_keeps_its_inputs(site, visitor_of):
@@ -143,6 +153,8 @@ def test_a_page_whose_process_is_killed_moves_to_another_worker_and_keeps_its_in
         demo.stays()
         assert demo.worker == demo.cookie == new
         expect(count).to_have_text("3")
+        told = rf"^{old} \(pid {old_pid}\) is gone[.] .* was back, in {new} \(pid {demo.pid}\), with 3 clicks[.]$"
+        expect(demo.page.locator("#seen-kill")).to_have_text(re.compile(told))
         demo.page.locator("#clicks").click()
         expect(count).to_have_text("4")
         assert demo.page.evaluate("window.loaded") == "once"
@@ -154,12 +166,104 @@ def test_a_page_whose_process_is_killed_moves_to_another_worker_and_keeps_its_in
     assert demo.worker == demo.cookie == new
 
 
+def picture(demo: Demo) -> dict[str, tuple[str, str]]:
+    """The picture of all workers: each incarnation with its badges and sessions."""
+    return {
+        tile.get_attribute("data-incarnation"): (
+            tile.locator(".badge").all_inner_texts(),
+            tile.locator(".sessions").inner_text(),
+        )
+        for tile in demo.page.locator("#workers [data-incarnation]").all()
+    }
+
+
+def test_the_picture_has_every_process_with_its_sessions(site, visitor_of):
+    demo = Demo(visitor_of(), site)
+    demo.stays()
+    home = demo.text("incarnation")
+    others = {site.incarnation(worker) for worker in WORKERS} - {home}
+    idle = {name: ([], "0 sessions") for name in others}
+    until(lambda: picture(demo) == {home: (["this page"], "1 session"), **idle}, "the picture is there")
+
+    with demo.page.expect_popup() as second:
+        demo.page.get_by_role("link", name="Open this page once more").click()
+    expect(demo.page.locator("#seen-tab")).to_have_text(
+        f"{demo.worker} (pid {demo.pid}) has 2 sessions, this page's among them."
+    )
+    second.value.close()
+    until(lambda: picture(demo)[home] == (["this page"], "1 session"), "the second tab's session has ended")
+
+    run(command(demo, "deploy"), site)
+    told = re.compile(rf"^4 new processes so far; this page lives on in {home} ")
+    expect(demo.page.locator("#seen-deploy")).to_have_text(told)
+    fresh = {site.incarnation(worker): ([], "0 sessions") for worker in WORKERS}
+    until(lambda: picture(demo) == {home: (["this page", "leaves"], "1 session"), **fresh}, "the picture is new")
+    assert demo.text("incarnation") == home
+
+
+def command(demo: Demo, step: str, number: int = 0) -> str:
+    """A step's command, as the page shows it and its button copies it."""
+    shown = demo.page.locator("article", has=demo.page.locator(f"#seen-{step}")).locator(".command").nth(number)
+    shown.locator("button").click()
+    expect(shown.locator("button")).to_have_text("Copied")
+    return shown.locator("code").inner_text()
+
+
+def run(line: str, site: Site) -> None:
+    """Type a command in the folder of the settings file; the launcher's own is the one under test."""
+    match shlex.split(line):
+        case ["python3", "launcher.py", "config.yaml"]:
+            site.start()
+        case ["python3", "launcher.py", *arguments]:
+            assert site.command(*arguments).returncode == 0
+        case _:
+            subprocess.run(["bash", "-c", line], cwd=site.folder, check=True)
+
+
+@pytest.mark.slow
+def test_each_command_of_the_page_does_what_the_page_says(browser):
+    visitor = Visitor(browser)
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    with Site({"app": {**DEMO, "workers": 3}}, run_dir="run") as site:
+        site.start()
+        demo = Demo(visitor, site)
+        demo.stays()
+        home = demo.text("session")
+        goes_on = re.compile(r"^Since you copied it: [1-9].* none lost; .* The session is the same[.]$")
+
+        run(command(demo, "freeze"), site)
+        until(lambda: demo.worker not in pool(site), "new visitors come to other workers")
+        assert Demo(Visitor(browser), site).worker != demo.worker
+        run(command(demo, "freeze", 1), site)
+        expect(demo.page.locator("#seen-freeze")).to_have_text(goes_on)
+
+        nginx = site.nginx_pid()
+        run(command(demo, "nginx"), site)
+        until(lambda: site.nginx_pid() not in (0, nginx), "nginx is back")
+        expect(demo.page.locator("#seen-nginx")).to_have_text(re.compile("^Since .* The session is the same[.]$"))
+
+        for step in ("parent", "launcher"):
+            run(command(demo, step), site)
+            expect(demo.page.locator(f"#seen-{step}")).to_have_text(goes_on)
+        run(command(demo, "launcher", 1), site)
+        expect(demo.page.locator("#seen-deploy")).to_have_attribute("data-state", "passed")
+        assert demo.text("session") == home
+    visitor.leave()
+
+
+def pool(site: Site) -> list[str]:
+    """The workers that new visitors come to."""
+    return [link.stem for link in (site.run_dir / "pool").glob("*.sock")]
+
+
+@pytest.mark.slow
 def test_a_path_without_its_slash_leads_to_the_app(mounted, visitor_of):
     page = visitor_of().open(f"http://127.0.0.1:{mounted.port}/foo?from=bookmark")
     assert page.url == f"http://127.0.0.1:{mounted.port}/foo/?from=bookmark"
     expect(page.locator("#sticky-result")).to_have_attribute("data-state", "passed")
 
 
+@pytest.mark.slow
 def test_two_apps_keep_the_same_visitor_with_a_worker_each(site_of, visitor_of):
     site = site_of({"app": {**DEMO, "workers": 2}, "other": {**DEMO, "workers": 2, "path": "/foo/"}}).start()
     visitor = visitor_of()
@@ -174,6 +278,7 @@ def test_two_apps_keep_the_same_visitor_with_a_worker_each(site_of, visitor_of):
     }
 
 
+@pytest.mark.slow
 def test_the_finished_page_fits_a_desk_and_a_phone(site, visitor_of):
     demo = Demo(visitor_of(), site)
     demo.upload(b"x" * 1_000_000, "measurements.csv")
@@ -181,7 +286,9 @@ def test_the_finished_page_fits_a_desk_and_a_phone(site, visitor_of):
     expect(demo.page.locator("#click_count")).to_have_text("1")
     demo.stays()
     SCREENSHOT.parent.mkdir(exist_ok=True)
-    for width in (390, 1280):
+    for width, scheme in itertools.product((390, 1280), ("dark", "light")):
+        demo.page.emulate_media(color_scheme=scheme)
         demo.page.set_viewport_size({"width": width, "height": 900})
+        expect(demo.page.locator("html")).to_have_attribute("data-bs-theme", scheme)
         assert demo.page.evaluate("document.documentElement.scrollWidth") <= width
     demo.page.screenshot(path=SCREENSHOT, full_page=True)

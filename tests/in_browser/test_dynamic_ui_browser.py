@@ -45,14 +45,20 @@ def draws_everything(page: Page) -> None:
     expect(page.locator("#who")).to_have_text(process)
 
 
-@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("cache", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_what_each_worker_draws_gets_its_files(site_of, visitor, cache):
     site = site_of({"app": {"target": str(APPS / "dynamic_ui.py"), "workers": 3}}, cache=cache).start()
     for _ in range(3):
         draws_everything(connected(visitor, site))
 
 
-@pytest.mark.parametrize("replace", [Site.reload, lambda site: site.restart("app1")], ids=["deploy", "restart"])
+@pytest.mark.parametrize(
+    "replace",
+    [
+        pytest.param(Site.reload, id="deploy"),
+        pytest.param(lambda site: site.restart("app1"), id="restart", marks=pytest.mark.slow),
+    ],
+)
 def test_a_page_that_is_open_while_its_process_is_replaced_gets_its_files(site_of, visitor, replace):
     site = site_of({"app": {"target": str(APPS / "dynamic_ui.py"), "workers": 2}}).start()
     pages = [connected(visitor, site) for _ in range(3)]

@@ -86,8 +86,8 @@ def kill_launcher(site: Site) -> None:
     site.start()
 
 
-FAULTS = [deploy, kill_nginx, kill_launcher]
-SLOW = [deploy_twice, deploy_broken_code, remove_workers, reload_nginx]
+FAULTS = [deploy, kill_nginx]
+SLOW = [deploy_twice, deploy_broken_code, remove_workers, reload_nginx, kill_launcher]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,7 @@ def exists(site: Site, worker: str) -> bool:
     return (site.run_dir / f"{worker}.sock").exists()
 
 
+@pytest.mark.slow
 def test_a_page_whose_process_hangs_comes_back_on_another(site, demo):
     pid = demo.pid
     os.kill(pid, signal.SIGSTOP)
@@ -118,6 +119,7 @@ def test_a_page_whose_process_hangs_comes_back_on_another(site, demo):
     expect(demo.result).to_have_text(re.compile(r"^100 of 100 requests reached"))
 
 
+@pytest.mark.slow
 def test_a_page_that_outlasts_its_drain_comes_back_on_new_code(browser):
     with Site({"app": {"target": str(ROOT / "app" / "app.py"), "workers": 1}}, deploy={"drain_timeout": 1}) as site:
         site.start()

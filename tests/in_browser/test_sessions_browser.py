@@ -116,6 +116,7 @@ def test_a_browser_that_blocks_cookies_can_do_everything(site, cookieless, file)
     assert cookieless.context.cookies() == []
 
 
+@pytest.mark.slow
 def test_a_frame_on_another_site_can_do_everything(site, visitor, elsewhere, file):
     # The visitor has been here before, so there is a cookie that the frame could send.
     at_home = Demo(visitor, site)
@@ -140,6 +141,7 @@ def test_a_frame_on_another_site_can_do_everything(site, visitor, elsewhere, fil
     assert cookies_that_come(at_home.frame) != [None, None], "the test sees cookies where there are some"
 
 
+@pytest.mark.slow
 def test_two_tabs_on_two_workers_with_one_cookie_both_pass_at_once(site, visitor, file):
     tabs = [Demo(visitor, site)]
     tabs[0].stays()

@@ -129,7 +129,7 @@ def resume(site: Site) -> None:
     site.launcher.send_signal(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("preload", [True, False])
+@pytest.mark.parametrize("preload", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_while_the_launcher_is_stopped_workers_print_into_the_log_and_later_to_the_launcher(site_of, preload):
     site = echo_site(site_of, LOUD, app={"preload": preload})
     log = site.run_dir / "workers.log"
@@ -186,15 +186,14 @@ def test_a_start_during_which_the_launcher_was_stopped_is_not_given_up(site_of):
     until(lambda: answers(site.run_dir / "app2.sock"), "it is up")
 
 
-@pytest.mark.parametrize("command", [["status"], ["reload"], ["restart", "app1"]])
-def test_commands_say_that_the_launcher_is_stopped(site_of, command):
+def test_commands_say_that_the_launcher_is_stopped(site_of):
     site = echo_site(site_of)
     stop(site)
-    failed = site.command(*command, str(site.config))
-    assert failed.returncode == 1
-    assert f"The launcher (pid {site.launcher.pid}) is stopped. Let it go on: kill -CONT {site.launcher.pid}" in (
-        failed.stderr
-    )
+    pid = site.launcher.pid
+    for command in (["status"], ["reload"], ["restart", "app1"]):
+        failed = site.command(*command, str(site.config))
+        assert failed.returncode == 1
+        assert f"The launcher (pid {pid}) is stopped. Let it go on: kill -CONT {pid}" in failed.stderr
 
 
 def test_a_worker_does_not_keep_the_log_open_as_its_output_once_the_launcher_reads(site_of):

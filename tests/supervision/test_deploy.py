@@ -111,7 +111,9 @@ def test_a_deploy_with_a_mistake_in_the_settings_changes_nothing(site_of):
     assert [site.pid("app1"), site.pid("app2")] == pids
 
 
-@pytest.mark.parametrize(("key", "value"), [("run_dir", "elsewhere"), ("nginx", {"binary": "other"})])
+@pytest.mark.parametrize(
+    ("key", "value"), [("run_dir", "elsewhere"), pytest.param("nginx", {"binary": "other"}, marks=pytest.mark.slow)]
+)
 def test_what_a_deploy_cannot_change_is_said(site_of, key, value):
     site = echo_site(site_of)
     before = dict(site.settings)
@@ -175,7 +177,7 @@ def test_an_app_is_added_by_a_deploy(site_of):
     assert site.ask("/other/").worker.startswith("app")
 
 
-@pytest.mark.parametrize("surge", [1, 3])
+@pytest.mark.parametrize("surge", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_no_more_workers_than_surge_are_started_at_a_time(site_of, surge):
     """Each notes in a file how many are loading with it."""
     site = echo_site(site_of, workers=4, app={"preload": False}, deploy={"surge": surge})
@@ -237,8 +239,8 @@ def test_stopping_gives_open_sessions_their_time(site_of):
     idle = site.pid("app2")
     site.launcher.send_signal(signal.SIGTERM)
     until(lambda: site.said("open sessions and requests get 5 s"), "the launcher says so")
-    until(lambda: not running(idle), "app2 has left")
     assert sessions.live()
+    until(lambda: not running(idle), "app2 has left")
     assert site.launcher.wait(PATIENCE) == 0
     with pytest.raises((websocket.WebSocketException, OSError, AssertionError)):
         sessions.live()
@@ -292,8 +294,8 @@ def test_stopping_ends_what_an_earlier_launcher_left_too(site_of):
     ("limit", "reason"),
     [
         ({"sessions_served": 2}, "it has served 2 sessions"),
-        ({"lifetime": 5}, "it has served for "),
-        ({"max_memory": "1MB"}, "it has grown to "),
+        pytest.param({"lifetime": 5}, "it has served for ", marks=pytest.mark.slow),
+        pytest.param({"max_memory": "1MB"}, "it has grown to ", marks=pytest.mark.slow),
     ],
 )
 def test_a_worker_is_recycled_when_it_is_time(site_of, limit, reason):
@@ -431,7 +433,7 @@ def test_a_full_worker_hands_new_sessions_to_the_next(site_of):
         socket.close()
 
 
-@pytest.mark.parametrize("how", ["command", "signal"])
+@pytest.mark.parametrize("how", ["command", pytest.param("signal", marks=pytest.mark.slow)])
 def test_stopping_in_the_middle_of_a_deploy_leaves_nothing(site_of, how):
     site = echo_site(site_of)
     (site.folder / "app.py").write_text("import time\nprint('loading')\ntime.sleep(30)\n" + ECHO_CODE)

@@ -107,15 +107,19 @@ def test_a_fork_that_lives_has_not_ended_because_the_app_says_so(site_of):
     "lie",
     [
         pytest.param("b'rubbish\\n'", id="no JSON"),
-        pytest.param("b'[' * 100_000 + b'\\n'", id="deep JSON"),
+        pytest.param("b'[' * 100_000 + b'\\n'", id="deep JSON", marks=pytest.mark.slow),
         pytest.param("b'x' * 5_000_000", id="no end"),
-        pytest.param("b'\\xff\\x00\\n'", id="no text"),
+        pytest.param("b'\\xff\\x00\\n'", id="no text", marks=pytest.mark.slow),
         pytest.param(
-            "json.dumps({'message': 'Beat', 'sessions': -1, 'sessions_served': 0, 'idle': 0.0}).encode() + b'\\n'"
+            "json.dumps({'message': 'Beat', 'sessions': -1, 'sessions_served': 0}).encode() + b'\\n'",
+            id="negative",
+            marks=pytest.mark.slow,
         ),
-        pytest.param("json.dumps({'message': 'Ready'}).encode() + b'\\n'", id="twice"),
+        pytest.param("json.dumps({'message': 'Ready'}).encode() + b'\\n'", id="twice", marks=pytest.mark.slow),
         pytest.param(
-            "json.dumps({'message': 'Ended', 'pid': 1, 'code': 0}).encode() + b'\\n'", id="not a worker's"
+            "json.dumps({'message': 'Ended', 'pid': 1, 'code': 0}).encode() + b'\\n'",
+            id="not a worker's",
+            marks=pytest.mark.slow,
         ),
     ],
 )

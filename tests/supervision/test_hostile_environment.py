@@ -45,5 +45,6 @@ def test_an_app_gets_its_users_environment_and_not_roots(site_of, preload):
     assert found.pop("PYTHONPATH") == "packages"
     assert found.pop("STICKY_WORKER") == "app1"
     assert found.pop("STICKY_INCARNATION") == site.incarnation("app1")
+    assert found.pop("STICKY_SHARED") == str(site.run_dir / "shared" / "app")
     assert found.keys() <= {"LC_CTYPE"}, "Python's own"
     assert 0 not in seen["groups"]

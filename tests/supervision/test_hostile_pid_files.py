@@ -52,12 +52,15 @@ def take_over(site: Site, forged: str, **options) -> None:
     site.check_nothing_left()
 
 
-@pytest.mark.parametrize("forged", ["rubbish", "%FF%00%FE", "-1", "1", "99999999999999999999999", ""])
+@pytest.mark.parametrize(
+    "forged",
+    ["rubbish", *(pytest.param(text, marks=pytest.mark.slow) for text in ("%FF%00%FE", "-1", "1", "9" * 23, ""))],
+)
 def test_what_is_written_in_a_pid_file_ends_nobody_and_stops_no_start(site_of, forged):
     take_over(echo_site(site_of, FORGER, workers=1), forged)
 
 
-@pytest.mark.parametrize("preload", [True, False])
+@pytest.mark.parametrize("preload", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_whom_a_pid_file_names_is_not_signalled(site_of, victim, preload):
     take_over(echo_site(site_of, FORGER, workers=1, app={"preload": preload}), str(victim.pid))
     assert running(victim.pid)

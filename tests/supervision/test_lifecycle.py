@@ -30,7 +30,7 @@ def test_a_start_shows_the_address_and_the_workers(site_of):
     assert site.table() == {"app1": site.pid("app1"), "app2": site.pid("app2")}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_stops_everything_and_leaves_nothing(site_of, number):
     site = site_of(TWO).start()
     site.ask()
@@ -97,7 +97,7 @@ def test_a_second_signal_ends_it_at_once(site_of):
     site.launcher.send_signal(signal.SIGINT)
     until(lambda: site.said("SIGINT: stopping"), "the first signal is taken up")
     site.launcher.send_signal(signal.SIGINT)
-    assert site.launcher.wait(30) == 0, "it does not wait for the request, which would have got an hour"
+    assert site.launcher.wait(PATIENCE) == 0, "it does not wait for the request, which would have got an hour"
     client.join()
     site.check_nothing_left()
 
@@ -252,7 +252,7 @@ def test_a_worker_that_ends_while_it_loads_is_named(site_of, code, says):
     site.check_nothing_left()
 
 
-@pytest.mark.parametrize("preload", [True, False])
+@pytest.mark.parametrize("preload", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_ctrl_c_during_the_start_leaves_nothing(site_of, preload):
     site = site_of({"app": {"target": "slow.py", "workers": 2, "preload": preload}})
     (site.folder / "slow.py").write_text("import time\nprint('loading')\ntime.sleep(60)\n")
@@ -272,7 +272,9 @@ def test_ctrl_c_during_the_start_leaves_nothing(site_of, preload):
 # --- output
 
 
-@pytest.mark.parametrize(("preload", "loaders"), [(True, ["app  "]), (False, ["app1 ", "app2 "])])
+@pytest.mark.parametrize(
+    ("preload", "loaders"), [(True, ["app  "]), pytest.param(False, ["app1 ", "app2 "], marks=pytest.mark.slow)]
+)
 def test_lines_have_the_name_of_their_worker_or_app_in_front(site_of, preload, loaders):
     site = site_of({"app": {"target": ECHO, "workers": 2, "preload": preload}}).start()
     until(lambda: len(site.said("echo is loaded")) == len(loaders), "each import is seen")
@@ -337,8 +339,16 @@ def test_root_runs_nginx_and_workers_as_the_configured_user(site_of):
     ("closed", "says"),
     [
         ("project", "may not enter {}, and so cannot reach {}/shiny_sticky/worker (the workers' program). Move"),
-        (".", "may not enter {}, and so cannot reach {}/project/shiny_sticky/worker (the workers' program), "),
-        ("app.py", "may not read {}. Allow it: chmod o+r"),
+        *(
+            pytest.param(closed, says, marks=pytest.mark.slow)
+            for closed, says in [
+                (
+                    ".",
+                    "may not enter {}, and so cannot reach {}/project/shiny_sticky/worker (the workers' program), ",
+                ),
+                ("app.py", "may not read {}. Allow it: chmod o+r"),
+            ]
+        ),
     ],
 )
 def test_what_the_configured_user_cannot_reach_is_said_before_anything_starts(site_of, closed, says):
@@ -363,7 +373,7 @@ def test_what_the_configured_user_cannot_reach_is_said_before_anything_starts(si
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it is root that is warned")
 def test_root_is_told_when_everything_runs_as_root(site_of):
-    assert site_of(TWO).start().said("run as root")
+    assert site_of(TWO).start().says("run as root")
 
 
 # --- the limit on open files

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from shiny_sticky.front import logs
+from shiny_sticky import log_rotation
 from support.copies import copy_packages, copy_project
 from support.real_site import ECHO, Site, until
 
@@ -84,7 +84,7 @@ def test_null_leaves_the_logs_to_others(site_of):
     site = rotating_site(site_of, max_size=None)
     with (site.run_dir / "nginx-error.log").open("a") as stream:
         stream.write("an error of nginx's\n")
-    assert not logs.rotate_grown(site.run_dir, None, 3)
+    assert not log_rotation.rotate_grown([site.run_dir / "nginx-error.log"], None, 3)
     assert "an error of nginx's" in (site.run_dir / "nginx-error.log").read_text()
 
 
@@ -97,7 +97,7 @@ def test_older_logs_move_up_and_the_oldest_goes(tmp_path, keep):
     for number in range(5):
         log.write_text(f"log {number}")
         log.chmod(0o640)
-        assert logs.rotate_grown(tmp_path, 5, keep)
+        assert log_rotation.rotate_grown([log], 5, keep)
         assert log.read_text() == ""
         assert log.stat().st_mode & 0o777 == 0o640
     found = {file.name: file.read_text() for file in tmp_path.iterdir()}
@@ -106,5 +106,21 @@ def test_older_logs_move_up_and_the_oldest_goes(tmp_path, keep):
 
 def test_small_and_missing_logs_are_left_alone(tmp_path):
     (tmp_path / "nginx-error.log").write_text("few")
-    assert not logs.rotate_grown(tmp_path, 100, 3)
+    assert not log_rotation.rotate_grown([tmp_path / name for name in LOGS], 100, 3)
     assert [file.name for file in tmp_path.iterdir()] == ["nginx-error.log"]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3])
+def test_a_log_that_others_have_open_is_copied_and_emptied(tmp_path, keep):
+    """As those do who cannot be told to open it anew: workers without a launcher."""
+    log = tmp_path / "workers.log"
+    with log.open("ab", buffering=0) as theirs:
+        log.chmod(0o600)
+        for number in range(5):
+            theirs.write(f"log {number}".encode())
+            log_rotation.copy_grown(log, 5, keep)
+            assert log.read_text() == ""
+    rotated = log_rotation.youngest_first(log)[1:]
+    assert [file.read_text() for file in rotated] == [f"log {4 - age}" for age in range(keep)]
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    log_rotation.copy_grown(tmp_path / "missing.log", 5, keep)

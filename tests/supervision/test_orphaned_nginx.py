@@ -26,7 +26,7 @@ def orphans(site: Site) -> list[int]:
     return workers
 
 
-@pytest.mark.parametrize("noted", [True, False])
+@pytest.mark.parametrize("noted", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_start_gets_the_port_back_after_a_start_that_failed(site_of, noted):
     site = echo_site(site_of, workers=1)
     old = orphans(site)

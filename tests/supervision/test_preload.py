@@ -210,25 +210,30 @@ THREAD = (
     ("code", "reason"),
     [
         (THREAD.format(", daemon=True"), r"starts a thread at import \(poll-instruments\)"),
-        (THREAD.format(""), r"starts a thread at import \(poll-instruments\)"),
-        (
-            "import _thread, time\n_thread.start_new_thread(time.sleep, (3600,))",
-            "starts a thread of a native library",
-        ),
-        (
-            "import socket\nS = socket.create_connection(os.environ['PEER'].split(':'))",
-            r"opens a socket at import \(127",
-        ),
-        ("import asyncio\nLOOP = asyncio.new_event_loop()", "makes an event loop at import"),
         ("import sqlite3\nDB = sqlite3.connect('my.db')\nDB.execute('create table if not exists t (x)')", "my.db"),
-        ("PIPE = os.pipe()", "opens a pipe at import"),
         ("import subprocess\nP = subprocess.Popen(['sleep', '3600'])", r"starts a program at import \(sleep\)"),
-        (
-            "import time\nif not os.fork():\n    time.sleep(0.2)\n    os.execvp('sleep', ['sleep', '3600'])",
-            r"starts a program at import \(sleep\)",
+        *(
+            pytest.param(code, reason, marks=pytest.mark.slow)
+            for code, reason in [
+                (THREAD.format(""), r"starts a thread at import \(poll-instruments\)"),
+                (
+                    "import _thread, time\n_thread.start_new_thread(time.sleep, (3600,))",
+                    "starts a thread of a native library",
+                ),
+                (
+                    "import socket\nS = socket.create_connection(os.environ['PEER'].split(':'))",
+                    r"opens a socket at import \(127",
+                ),
+                ("import asyncio\nLOOP = asyncio.new_event_loop()", "makes an event loop at import"),
+                ("PIPE = os.pipe()", "opens a pipe at import"),
+                (
+                    "import time\nif not os.fork():\n    time.sleep(.2)\n    os.execvp('sleep', ['sleep', '3600'])",
+                    r"starts a program at import \(sleep\)",
+                ),
+                ("FILE = open(__file__)\nFILE.readline()", r"keeps a file open at import \(.*app.py\)"),
+                (f"DEVICE = open({DEVICE!r}, 'rb', buffering=0)", r"opens a device at import"),
+            ]
         ),
-        ("FILE = open(__file__)\nFILE.readline()", r"keeps a file open at import \(.*app.py\)"),
-        (f"DEVICE = open({DEVICE!r}, 'rb', buffering=0)", r"opens a device at import"),
     ],
 )
 def test_an_app_that_must_not_be_forked_is_spawned_and_says_why(site_of, code, reason):
@@ -306,7 +311,10 @@ def test_a_killed_worker_is_forked_anew(site_of):
     assert site.parents() == [parent]
 
 
-@pytest.mark.parametrize(("end", "says"), [("os._exit(7)", "exited with code 7"), ("os.abort()", "SIGABRT")])
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [("os._exit(7)", "exited with code 7"), pytest.param("os.abort()", "SIGABRT", marks=pytest.mark.slow)],
+)
 def test_it_is_said_how_a_fork_ended(site_of, end, says):
     site = echo_site(
         site_of, f"import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *_: {end})", app={"hang_timeout": 0}

@@ -32,7 +32,7 @@ def test_programs_of_the_import_end_with_their_worker(site_of):
     assert programs(site) == []
 
 
-@pytest.mark.parametrize("preload", [True, False])
+@pytest.mark.parametrize("preload", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_program_that_ignores_sigterm_is_killed(site_of, preload):
     code = """
 import subprocess

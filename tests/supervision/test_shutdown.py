@@ -101,7 +101,7 @@ def nobody_complains(site: Site) -> None:
     assert site.said("Traceback|[Ss]hutdown failed|Error") == []
 
 
-@pytest.mark.parametrize("wrapped", ["", *WRAPPED])
+@pytest.mark.parametrize("wrapped", ["", *(pytest.param(each, marks=pytest.mark.slow) for each in WRAPPED)])
 def test_shutdown_callbacks_of_the_import_run_once_when_its_last_worker_has_ended(site_of, wrapped):
     target = "app.py:served" if wrapped else "app.py"
     site = site_with(site_of, CORE + WRAPPED.get(wrapped, ""), target)
@@ -148,7 +148,9 @@ def test_what_a_shutdown_callback_keeps_alive_stays_until_then(site_of):
     nobody_complains(site)
 
 
-@pytest.mark.parametrize("code", [CORE, EXPRESS], ids=["core", "express"])
+@pytest.mark.parametrize(
+    "code", [pytest.param(CORE, id="core"), pytest.param(EXPRESS, id="express", marks=pytest.mark.slow)]
+)
 def test_what_a_session_asks_for_is_done_by_its_own_worker_at_its_end(site_of, code):
     site = site_with(site_of, code)
     pids = {}
@@ -162,7 +164,9 @@ def test_what_a_session_asks_for_is_done_by_its_own_worker_at_its_end(site_of, c
     nobody_complains(site)
 
 
-@pytest.mark.parametrize(("app", "code"), [({"preload": False}, ""), ({}, "import threading, time")])
+@pytest.mark.parametrize(
+    ("app", "code"), [({"preload": False}, ""), pytest.param({}, "import threading, time", marks=pytest.mark.slow)]
+)
 def test_workers_that_import_the_app_themselves_each_run_their_own(site_of, app, code):
     """And so does the parent that turns out not to be one."""
     if code:

@@ -159,6 +159,19 @@ def test_a_new_launcher_lets_it_sleep_or_has_it_awake_if_it_is_in_use(drowsy):
     falls_asleep(drowsy)
 
 
+def test_an_app_that_has_grown_sleeps_and_wakes_with_its_fewest_workers(site_of):
+    by_need = {"workers": {"min": 1, "max": 3}, "sessions_per_worker": 1, "spare": 0}
+    site = echo_site(site_of, app={**by_need, **IDLE})
+    assert list(site.states()) == ["app1"]
+    sessions = [site.websocket() for _ in range(2)]
+    until(lambda: list(site.states().values()) == [["serving"]] * 2, "it grows")
+    for session in sessions:
+        session.close()
+    falls_asleep(site)
+    assert list(site.states()) == ["app1"]
+    assert site.ask(cookie="sticky=app2").assigned == "app1", "the cookie of a worker that is not there"
+
+
 def test_a_stop_while_it_sleeps_leaves_nothing(site_of):
     site = echo_site(site_of, app=IDLE)
     assert site.stop() == 0
@@ -190,6 +203,7 @@ def test_who_waits_long_is_told_so_and_all_else_is_held_until_it_is_awake(site_o
     assert (get.status, get.json["path"]) == (200, "/api")
     opener.join(60)
     assert json.loads(sessions[0].recv())["worker"] in ("app1", "app2")
+    sessions[0].close()
     assert len(imports(site)) == 1
 
 

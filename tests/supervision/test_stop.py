@@ -7,7 +7,7 @@ import pytest
 from support.real_site import ECHO
 
 
-@pytest.mark.parametrize("attempt", range(3))
+@pytest.mark.parametrize("attempt", [0, *(pytest.param(again, marks=pytest.mark.slow) for again in (1, 2))])
 def test_a_stop_in_the_moment_that_a_worker_is_started_again(site_of, attempt):
     """The launcher finds out about both at once: that a worker has died, and that it is to stop."""
     site = site_of({"app": {"target": ECHO, "workers": 4}}).start()

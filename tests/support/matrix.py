@@ -12,14 +12,17 @@ A scenario is a generator: it drives one tab, yields once in its middle, and ret
 
 That makes four tests, one a way. At the `yield`, the way `deploy` replaces every process of the site, with the tab
 open and its session alive. One deploy does for all scenarios of a file: each is played to its middle before.
-There is one more way for those that ask for it: `restart` replaces the one process that has the session.
+There are more ways for those that ask for them: `restart` replaces the one process that has the session, and in
+`crowded` other sessions of its process change something all the time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable, Generator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ from playwright.sync_api import Browser
 from support.browser import Visitor, without_cookies
 from support.real_site import APPS, Site
 from support.shiny_run import ShinyRun
+from support.shiny_session import ShinySession
 from support.tab import Tab, process, session_id
 
 WAYS = ("shiny_run", "launcher", "deploy", "cookies_blocked")
@@ -168,7 +172,8 @@ class Matrix:
             return self._over_a_deploy(feature)
         midway = self._restart if way == "restart" else lambda _: None
         visitor = self._without_cookies() if way == "cookies_blocked" else self._visitor()
-        observed = self._play(feature, visitor, self._url(feature), self._site.lines, midway)
+        with self._crowd(feature) if way == "crowded" else contextlib.nullcontext():
+            observed = self._play(feature, visitor, self._url(feature), self._site.lines, midway)
         assert bool(visitor.context.cookies()) == (way != "cookies_blocked")
         return observed
 
@@ -226,6 +231,14 @@ class Matrix:
         assert restarted.returncode == 0, restarted.stdout + restarted.stderr
         assert self._site.pid(worker) != pid
 
+    @contextlib.contextmanager
+    def _crowd(self, feature: Feature) -> Iterator[None]:
+        """In each process of an app a session that sends something all the time, and has all flushed."""
+        with contextlib.ExitStack() as open_tabs, neighbours() as crowd:
+            while len({neighbour.incarnation for neighbour in crowd}) < WORKERS:
+                crowd.append(open_tabs.enter_context(ShinySession(self._site.port, f"/{feature.name}/")))
+            yield
+
     # --- visitors
 
     def _url(self, feature: Feature) -> str:
@@ -241,6 +254,28 @@ class Matrix:
         return self._cookieless
 
 
+@contextlib.contextmanager
+def neighbours() -> Iterator[list[ShinySession]]:
+    """A list; the sessions in it send something that their app does not know, each twenty times a second."""
+    sessions: list[ShinySession] = []
+    stop = threading.Event()
+
+    def send() -> None:
+        number = 0
+        while not stop.wait(0.05):
+            number += 1
+            for session in list(sessions):
+                session.update(nothing_of_the_apps=number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield sessions
+    finally:
+        stop.set()
+        thread.join()
+
+
 def as_under_shiny_run(
     app: str, *, quick: bool = False, env: dict[str, str] | None = None, also: tuple[str, ...] = ()
 ) -> Any:
@@ -248,7 +283,7 @@ def as_under_shiny_run(
 
     Args:
         app: its file, in tests/apps/features.
-        quick: whether it is tested when time matters, too.
+        quick: whether it is tested when time matters, too: in one way then, through a deploy.
         env: environment variables for the app.
         also: further ways.
     """
@@ -257,7 +292,7 @@ def as_under_shiny_run(
         feature = Feature(scenario, app, env or {})
 
         # Of one scope with the site, so that pytest plays all scenarios of a file in one way after the other.
-        @pytest.mark.parametrize("way", (*WAYS, *also), scope="module")
+        @pytest.mark.parametrize("way", [_when_there_is_time(way, quick) for way in (*WAYS, *also)], scope="module")
         def test(matrix: Matrix, way: str) -> None:
             expected = matrix.observe(feature, "shiny_run")
             observed = matrix.observe(feature, way)
@@ -266,6 +301,11 @@ def as_under_shiny_run(
 
         test.__name__, test.__doc__, test.__module__ = scenario.__name__, scenario.__doc__, scenario.__module__
         test.feature = feature
-        return test if quick else pytest.mark.slow(test)
+        return test
 
     return test_of
+
+
+def _when_there_is_time(way: str, quick: bool) -> Any:
+    """A way as a test's parameter."""
+    return way if quick and way == "deploy" else pytest.param(way, marks=pytest.mark.slow)

@@ -14,12 +14,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import psutil
 import websocket
 import yaml
 
+from shiny_sticky.settings.names import worker_names
 from support.answering import AnsweringWebSocket
 from support.waiting import PATIENCE, answers, free_port, running, until
 
@@ -31,6 +33,9 @@ LAUNCHER = [sys.executable, str(ROOT / "launcher.py")]
 # nginx itself: sockets that it inherits.)
 NGINX = os.environ.get("TEST_NGINX", "nginx")
 ECHO = str(APPS / "echo.py")
+
+# Seconds by which the age of a process may be told wrong.
+CLOCK_SKEW = 10
 
 
 class Reply:
@@ -82,6 +87,7 @@ class Site:
         self.launcher: subprocess.Popen | None = None
         self.lines: list[str] = []
         self.groups: set[int] = set()
+        self.began = time.time() - CLOCK_SKEW
         self.write()
 
     def write(self) -> None:
@@ -124,6 +130,7 @@ class Site:
             text=True,
             cwd=self.folder,
             env=self.env,
+            start_new_session=True,  # without a terminal, whatever the tests are run on
         )
         threading.Thread(target=self._read, args=(self.launcher,), daemon=True).start()
         until(lambda: self.said(r" is at http://") or self.launcher.poll() is not None, "start", timeout)
@@ -205,8 +212,9 @@ class Site:
     # --- processes
 
     def workers(self, app: str = "app") -> list[str]:
-        """The names of an app's workers."""
-        return [f"{app}{number}" for number in range(1, self.settings["apps"][app].get("workers", 4) + 1)]
+        """The names of an app's workers, those that there are from the start."""
+        number = self.settings["apps"][app].get("workers", 4)
+        return worker_names(app, number["min"] if isinstance(number, dict) else number)
 
     def incarnation(self, worker: str) -> str:
         """The name of the process that the worker's socket leads to."""
@@ -271,6 +279,8 @@ class Site:
         self.remember_processes()
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if process.create_time() < self.began:
+                    continue
                 mine = str(self.folder) in " ".join([*process.cmdline(), process.environ().get("SITE", "")])
                 if (mine or os.getpgid(process.pid) in self.groups) and running(process.pid):
                     found.append(process)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from support.echo_site import echo_site
 from support.interpreter import interpreter
 from support.real_site import APPS, ECHO, Site
 
@@ -34,8 +35,17 @@ def assets(site: Site, path: str = "/") -> list[str]:
     return re.findall(r'(?:src|href)="(lib/[^"]+)"', html)
 
 
-@pytest.mark.parametrize("kind", ["core", "express"])
-@pytest.mark.parametrize("path", ["/", "/foo/", "/foo/bar/"])
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("core", "/"),
+        ("express", "/foo/bar/"),
+        pytest.param("core", "/foo/", marks=pytest.mark.slow),
+        pytest.param("core", "/foo/bar/", marks=pytest.mark.slow),
+        pytest.param("express", "/", marks=pytest.mark.slow),
+        pytest.param("express", "/foo/", marks=pytest.mark.slow),
+    ],
+)
 def test_shiny_apps_are_served_in_full_at_any_path(site_of, kind, path):
     target = str(APPS / f"{kind}_app.py")
     site = site_of({"app": {"target": target, "workers": 2, "path": path}}).start()
@@ -46,7 +56,7 @@ def test_shiny_apps_are_served_in_full_at_any_path(site_of, kind, path):
         assert site.ask(path + url).status == 200, url
 
 
-@pytest.mark.parametrize("path", ["/", "/foo/"])
+@pytest.mark.parametrize("path", [pytest.param("/", marks=pytest.mark.slow), "/foo/"])
 def test_every_worker_has_the_files_of_a_page_that_another_made(site_of, path):
     """Also of a UI that is a function: Shiny knows its files only where it was called."""
     site = site_of({"app": {"target": str(APPS / "function_ui.py"), "workers": 3, "path": path}}).start()
@@ -81,7 +91,20 @@ def test_an_app_finds_the_modules_and_files_beside_it(site_of):
     assert site.ask().worker == "app1"
 
 
-@pytest.mark.parametrize("name", ["worker.py", "my app.py", "uvicorn.py"])
+def test_an_app_that_does_without_shiny_is_spared_its_import(site_of):
+    code = "import sys\nearlier = me\ndef me():\n    return {**earlier(), 'imported': 'shiny' in sys.modules}\n"
+    site = echo_site(site_of, code, workers=1)
+    assert site.ask().json["imported"] is False
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "uvicorn.py",
+        pytest.param("worker.py", marks=pytest.mark.slow),
+        pytest.param("my app.py", marks=pytest.mark.slow),
+    ],
+)
 def test_any_file_name_will_do(site_of, name):
     site = site_of({"app": {"target": name, "workers": 1}})
     (site.folder / name).write_text(Path(ECHO).read_text())

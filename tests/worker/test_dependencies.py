@@ -42,7 +42,10 @@ WAYS = {
 }
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(
+    scope="module",
+    params=["cached", "below", *(pytest.param(way, marks=pytest.mark.slow) for way in ("uncached", "spawned"))],
+)
 def site(request):
     """Three workers that have drawn nothing but their page."""
     settings = WAYS[request.param]
@@ -121,7 +124,7 @@ def test_what_a_process_has_told_goes_with_it_however_it_ends(site_of):
     site.back("app3", killed)
     session.close()
     until(lambda: not old & processes(site), "the old ones have ended")
-    until(lambda: registered(site) == processes(site), "their notes are removed", 30)
+    until(lambda: registered(site) == processes(site), "their notes are removed")
     assert site.stop() == 0
     assert registered(site) == set()
 

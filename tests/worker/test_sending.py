@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from support.interpreter import interpreter
-from support.real_site import APPS, ECHO, ROOT, Site, until
+from support.real_site import APPS, ECHO, PATIENCE, ROOT, Site, until
 from support.shiny_session import ShinySession
 
 DEMO = str(ROOT / "app" / "app.py")
@@ -47,7 +47,7 @@ def blocking(request):
 def test_a_message_arrives_while_the_computation_that_sent_it_goes_on(blocking, tmp_path):
     connection = blocking.websocket("/")
     assert json.loads(connection.recv()) == blocking.serves_with
-    connection.settimeout(10)
+    connection.settimeout(PATIENCE)
     connection.send(str(tmp_path / "end"))
     for step in ("begun", "half done"):
         assert connection.recv() == step
@@ -57,7 +57,7 @@ def test_a_message_arrives_while_the_computation_that_sent_it_goes_on(blocking, 
 
 
 def test_a_piece_of_a_response_arrives_while_the_computation_that_sent_it_goes_on(blocking, tmp_path):
-    connection = http.client.HTTPConnection("127.0.0.1", blocking.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", blocking.port, timeout=PATIENCE)
     connection.request("GET", f"/?{tmp_path / 'end'}")
     response = connection.getresponse()
     for step in ("begun", "half done"):
@@ -100,7 +100,7 @@ def test_a_websocket_sends_nothing_twice_and_nothing_late_however_much_it_is(sit
     thread.start()
     for message in messages[50:]:
         connection.send(message)
-    thread.join(30)
+    thread.join(PATIENCE)
     assert reader == messages
     connection.close()
 

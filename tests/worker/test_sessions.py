@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from shiny_sticky.front.identity import IDENTITY_HEADERS
 from shiny_sticky.worker.middleware.session_tags import SessionTagMiddleware, session_id
-from support.real_site import APPS, ECHO, ROOT, Site
+from support.real_site import APPS, ECHO, PATIENCE, ROOT, Site
 from support.shiny_session import ShinySession, Tally
 
 DEMO = str(ROOT / "app" / "app.py")
@@ -332,7 +332,7 @@ def test_what_is_no_name_of_a_process_is_routed_by_the_cookie(echo, url):
     url = url.replace("{name}", name).replace("{NAME}", name.upper()).replace("{worker}", "app2")
     raw = url.encode().replace(b" ", b"%20")
     request = b"GET " + raw + b" HTTP/1.0\r\nHost: here\r\nCookie: sticky=app1\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", echo.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", echo.port), timeout=PATIENCE) as connection:
         connection.sendall(request)
         reply = b"".join(iter(lambda: connection.recv(65536), b""))
     status = int(reply.split(b" ")[1])

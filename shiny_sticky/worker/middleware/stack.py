@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from .. import dependencies, nginx_cache, shiny_apps
+from .. import dependencies, flushes, nginx_cache, shiny_apps
 from ..asgi import ASGIApp
 from ..dependencies import DependencyNotes
 from ..draining import ConnectionTracker, WorkerState
@@ -13,7 +13,10 @@ from ..loading import is_dependency, is_shiny
 from ..options import WorkerOptions
 from .accel import AccelMiddleware
 from .assets import AssetMiddleware
+from .autoreload import AutoreloadMiddleware
 from .dependencies import DependencyMiddleware
+from .empty_flushes import EmptyFlushMiddleware
+from .preloads import PreloadMiddleware
 from .root_path import RootPathMiddleware
 from .session_tags import SessionTagMiddleware
 
@@ -33,16 +36,25 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
         return is_dependency(loaded, folder) or (notes is not None and notes.knows(folder))
 
     # From the inside, next to the app, to the outside, next to uvicorn:
-    app: ASGIApp = SessionTagMiddleware(loaded, options.name)  # the app sees its own ids, whatever is around
+    app = loaded
+    if shiny_apps.imported() and not options.empty_flushes:  # innermost: what is not sent passes nothing else
+        flushes.shorten()
+        app = EmptyFlushMiddleware(app)
+    app = SessionTagMiddleware(app, options.name)  # the app sees its own ids, whatever is around
     if options.path != "/":  # outside of the tags, which are looked for in whole paths
         app = RootPathMiddleware(app, options.path.rstrip("/"))
     if notes is not None:  # outside of both: what the app itself has not found is looked for by whole path
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
+    if lib:  # outside of all that finds files, to ask for the page's style sheets as a browser would
+        app = PreloadMiddleware(app, options.path)
     app = AccelMiddleware(app)  # outside of the app, whose headers it takes, and inside of what sets one itself
     if options.cache is not None:  # outside of all that finds files, to mark and compress what any of them answers
         current = functools.partial(nginx_cache.is_current, options.link, options.name)
         app = AssetMiddleware(app, current, options.cache, lib, of_loaded)
-    return ConnectionTracker(app, state)  # outside of all that answers, to count that as well
+    app = ConnectionTracker(app, state)  # outside of all that answers, to count that as well
+    if options.release:  # outside even of that: it is no session, and nothing that a draining process waits for
+        app = AutoreloadMiddleware(app, state, options.path, options.release)
+    return app
 
 
 def _notes(options: WorkerOptions) -> DependencyNotes | None:

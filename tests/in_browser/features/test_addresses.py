@@ -97,7 +97,7 @@ def bookmark(page):
     return page.url
 
 
-@as_under_shiny_run("bookmarks_url.py")
+@as_under_shiny_run("bookmarks_url.py", also=("crowded",))
 def test_a_bookmark_in_a_url_restores_the_session_in_another_process(tab):
     def restored(url):
         page = tab.another(url)
@@ -120,7 +120,7 @@ def test_a_bookmark_in_a_url_restores_the_session_in_another_process(tab):
     return first, second, page.url.removeprefix(tab.url)
 
 
-@as_under_shiny_run("bookmarks_server.py")
+@as_under_shiny_run("bookmarks_server.py", also=("crowded",))
 def test_a_bookmark_on_the_server_restores_the_session_in_another_process(tab):
     def restored(url):
         page = tab.another(url)

@@ -6,7 +6,7 @@ from shiny.playwright.controller import OutputDataFrame
 from support.matrix import as_under_shiny_run
 
 
-@as_under_shiny_run("data_frame.py")
+@as_under_shiny_run("data_frame.py", also=("crowded",))
 def test_a_data_frame_is_edited_filtered_and_selected(tab):
     page = tab.open()
     grid = OutputDataFrame(page, "grid")
@@ -45,7 +45,7 @@ def test_jupyter_widgets_are_heard_and_told_and_bring_their_scripts(tab):
     return page.locator("button.counter").inner_text(), page.locator("#slider").inner_text()
 
 
-@as_under_shiny_run("plots.py")
+@as_under_shiny_run("plots.py", also=("crowded",))
 def test_a_plot_is_drawn_clicked_and_brushed(tab):
     def drawn():
         page.wait_for_function("document.querySelector('#plot img').complete")

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 from support.matrix import as_under_shiny_run
 
 
-@as_under_shiny_run("dynamic_ui.py", quick=True, also=("restart",))
+@as_under_shiny_run("dynamic_ui.py", quick=True, also=("restart", "crowded"))
 def test_what_is_drawn_later_brings_its_scripts_and_styles(tab):
     page = tab.open()
     expect(page.locator("#draw_table.shiny-bound-input")).to_be_visible()
@@ -29,7 +29,7 @@ def test_what_is_drawn_later_brings_its_scripts_and_styles(tab):
     }
 
 
-@as_under_shiny_run("core.py")
+@as_under_shiny_run("core.py", also=("crowded",))
 def test_a_core_app_calculates_updates_inputs_and_asks_the_server_for_choices(tab):
     def slide(to):
         page.locator("#n").evaluate("(slider, to) => $(slider).data('ionRangeSlider').update({from: to})", to)
@@ -80,7 +80,7 @@ def test_an_express_app_draws_what_its_code_says(tab):
     }
 
 
-@as_under_shiny_run("modules.py")
+@as_under_shiny_run("modules.py", also=("crowded",))
 def test_modules_keep_their_states_apart(tab):
     page = tab.open()
     expect(page.locator("#both")).to_have_text("0 and 100")
@@ -95,7 +95,7 @@ def test_modules_keep_their_states_apart(tab):
     return page.locator(".shiny-text-output").all_inner_texts()
 
 
-@as_under_shiny_run("inserted.py")
+@as_under_shiny_run("inserted.py", also=("crowded",))
 def test_ui_is_inserted_and_removed_with_its_inputs_and_outputs(tab):
     def insert(number):
         page.locator("#insert").click()
@@ -115,7 +115,7 @@ def test_ui_is_inserted_and_removed_with_its_inputs_and_outputs(tab):
     return page.locator("#place .shiny-text-output").all_inner_texts()
 
 
-@as_under_shiny_run("inserted.py")
+@as_under_shiny_run("inserted.py", also=("crowded",))
 def test_modals_open_answer_and_close(tab):
     def ask():
         page.locator("#ask").click()

@@ -79,7 +79,7 @@ def outcomes(page, kinds):
     return shown
 
 
-@as_under_shiny_run("errors.py")
+@as_under_shiny_run("errors.py", also=("crowded",))
 def test_errors_of_outputs_are_shown_as_they_are(tab):
     page = tab.open()
     first = outcomes(page, ["well", "error", "silent"])

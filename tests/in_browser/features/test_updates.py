@@ -28,7 +28,7 @@ def longest(seen, value):
     return max((end - begin for (begin, had), (end, _) in pairwise(seen) if had == value), default=0)
 
 
-@as_under_shiny_run("progress.py", quick=True)
+@as_under_shiny_run("progress.py", quick=True, also=("crowded",))
 def test_progress_shows_each_step_when_it_is_made(tab):
     page = tab.open(bar=BAR)
     expect(page.locator("#at_first")).to_have_text("ready")
@@ -46,7 +46,7 @@ def test_progress_shows_each_step_when_it_is_made(tab):
     return [spread(seen) for seen in (in_sync_code, in_async_code, again)]
 
 
-@as_under_shiny_run("progress.py", quick=True)
+@as_under_shiny_run("progress.py", quick=True, also=("crowded",))
 def test_the_page_shows_that_it_is_busy_at_its_first_load_and_at_each_computation(tab):
     page = tab.open(busy=BUSY, recalculating=RECALCULATING)
     expect(page.locator("#at_first")).to_have_text("ready")
@@ -64,7 +64,7 @@ def test_the_page_shows_that_it_is_busy_at_its_first_load_and_at_each_computatio
     }
 
 
-@as_under_shiny_run("clocks.py")
+@as_under_shiny_run("clocks.py", also=("crowded",))
 def test_invalidate_later_ticks_on_and_leaves_none_out(tab):
     def goes_on(by):
         began = int(text_of(page.locator("#ticks")))
@@ -95,7 +95,7 @@ def test_poll_and_file_reader_show_all_sessions_what_one_has_written(tab):
     return first, write("second")
 
 
-@as_under_shiny_run("extended_task.py")
+@as_under_shiny_run("extended_task.py", also=("crowded",))
 def test_an_extended_task_leaves_the_session_free_and_can_be_cancelled(tab):
     page = tab.open(status="() => document.querySelector('#status')?.innerText || null")
     button, status = page.locator("#start"), page.locator("#status")
@@ -116,7 +116,7 @@ def test_an_extended_task_leaves_the_session_free_and_can_be_cancelled(tab):
     return still, [value for _, value in tab.seen("status")]
 
 
-@as_under_shiny_run("chat.py")
+@as_under_shiny_run("chat.py", also=("crowded",))
 def test_a_chat_answers_word_by_word(tab):
     def ask(question):
         earlier = len(tab.seen("answer"))

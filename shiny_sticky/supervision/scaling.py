@@ -1,0 +1,145 @@
+"""How many workers an app should have: decided from what they do, without a process being touched.
+
+What comes of a decision is supervision/scaler.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shiny_sticky.memory import Memory
+from shiny_sticky.settings.workers import WORKER_BYTES, WorkerRange
+
+# Seconds by which a worker's event loop is late, on average over ten, from which on it has too much to do.
+LATE_SECONDS = 0.5
+
+# Seconds for which there must have been more workers than are needed, before one leaves.
+QUIET_SECONDS = 60.0
+
+# Seconds after a change before another one against lateness, and after a failure before the next attempt.
+AGAIN_SECONDS = 10.0
+
+# Of all memory, the part that stays free, and its limit in bytes: better a full worker than a dead machine.
+RESERVE, MOST_RESERVE = 0.1, 1 << 30
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the settings want of an app's workers.
+
+    Attributes:
+        workers: how many there may be.
+        sessions_per_worker: what each should have at most.
+        spare: how many more there should be, so that nobody waits for a fork.
+    """
+
+    workers: WorkerRange
+    sessions_per_worker: int
+    spare: int
+
+    def needed(self, sessions: int) -> int:
+        """Workers for so many sessions."""
+        used = math.ceil(sessions / self.sessions_per_worker)
+        return min(self.workers.max, max(self.workers.min, used + self.spare))
+
+
+@dataclass(frozen=True)
+class WorkerLoad:
+    """What a worker has to do.
+
+    Attributes:
+        name: such as ``app2``.
+        sessions: those that are open, and about to be.
+        late: seconds by which its event loop is late, on average.
+    """
+
+    name: str
+    sessions: int
+    late: float = 0.0
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a decision is made of.
+
+    Attributes:
+        workers: those that serve.
+        look_at_memory: tells what there is.
+        quiet: seconds for which nothing more was needed than there is.
+        settled: seconds since the last change.
+        leaving: whether a worker that was let go has not ended yet.
+    """
+
+    workers: list[WorkerLoad]
+    look_at_memory: Callable[[], Memory]
+    quiet: float = 0.0
+    settled: float = math.inf
+    leaving: bool = False
+
+    @property
+    def sessions(self) -> int:
+        """How many there are in all."""
+        return sum(worker.sessions for worker in self.workers)
+
+    def __str__(self) -> str:
+        sessions, workers = self.sessions, len(self.workers)
+        return f"{sessions} session{'s' * (sessions != 1)} in {workers} worker{'s' * (workers != 1)}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done, and why.
+
+    Attributes:
+        grow: workers to be started.
+        shrink: the worker that is to leave; empty if none is.
+        reason: to stand behind a colon in the log; empty if there is nothing to say.
+    """
+
+    grow: int = 0
+    shrink: str = ""
+    reason: str = ""
+
+
+def decide(wanted: Wanted, now: Situation) -> Decision:
+    """What to do about the number of workers."""
+    more, reason = _missing(wanted, now)
+    if more:
+        memory = now.look_at_memory()
+        if room := _room(memory):
+            return Decision(grow=min(more, room), reason=reason)
+        left = f"{memory.available >> 20} MB of {memory.total >> 20} MB of memory"
+        return Decision(reason=f"{reason}, but {left} are all that is left")
+    if len(now.workers) > wanted.needed(now.sessions) and now.quiet >= QUIET_SECONDS and not now.leaving:
+        return _shrink(now)
+    return Decision()
+
+
+def _missing(wanted: Wanted, now: Situation) -> tuple[int, str]:
+    """How many workers more there should be, and why."""
+    more = wanted.needed(now.sessions) - len(now.workers)
+    if more > 0:
+        rule = f"sessions_per_worker: {wanted.sessions_per_worker}, spare: {wanted.spare}"
+        return more, f"{now} ({rule})"
+    late = [worker for worker in now.workers if worker.late >= LATE_SECONDS and worker.sessions > 1]
+    if late and len(now.workers) < wanted.workers.max and now.settled >= AGAIN_SECONDS:
+        worst = max(late, key=lambda worker: worker.late)
+        return 1, f"{worst.name} is late by {worst.late:.1f} s with {worst.sessions} sessions"
+    return 0, ""
+
+
+def _shrink(now: Situation) -> Decision:
+    """Let the emptiest leave; of several the one that came last."""
+    emptiest = min(reversed(now.workers), key=lambda worker: worker.sessions)
+    return Decision(
+        shrink=emptiest.name,
+        reason=f"{now}, for {QUIET_SECONDS:.0f} s or longer",
+    )
+
+
+def _room(memory: Memory) -> int:
+    """For how many workers there is memory, beside what stays free."""
+    reserve = min(MOST_RESERVE, RESERVE * memory.total)
+    return max(0, int((memory.available - reserve) // WORKER_BYTES))

@@ -1,0 +1,109 @@
+"""Pages that come back by themselves with new code, while it is being written: ``--reload``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from ..asgi import ASGIApp, Message, Receive, Scope, Send
+from ..draining import WorkerState
+
+SCRIPT = Path(__file__).parent.parent / "autoreload.js"
+
+# Where, below its mount, an app that is served with --reload has this.
+PATH = "__sticky/autoreload"
+
+# The code with which uvicorn, too, closes a websocket whose process ends.
+SERVICE_RESTART = 1012
+
+# A page with another script in it is another page: browsers must not take the one that they keep for it.
+CONDITIONS = (b"if-none-match", b"if-modified-since")
+OF_CONTENT = (b"content-length", b"etag", b"last-modified", b"cache-control")
+
+
+class AutoreloadMiddleware:
+    """Puts a script into each page, and tells that, on a websocket, which release this process serves.
+
+    The websocket ends when the process drains. The page then asks the one that serves instead, and comes back if
+    that serves another release than the page is of.
+
+    Args:
+        app: the ASGI app; it sees whole paths.
+        state: tells when the process drains.
+        path: where the app is mounted, with a slash at its end.
+        release: what tells this release from the next: letters and digits.
+    """
+
+    def __init__(self, app: ASGIApp, state: WorkerState, path: str, release: str) -> None:
+        self.app = app
+        self._state = state
+        self._path = path + PATH
+        self._release = release
+        self._tag = f'<script src="{self._path}.js?release={release}" defer></script>\n'.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        path = scope.get("path")
+        if scope["type"] == "websocket" and path == self._path:
+            await self._tell(receive, send)
+        elif scope["type"] == "http" and path == f"{self._path}.js":
+            await _send_script(send)
+        elif scope["type"] == "http":
+            await self.app(_unconditional(scope), receive, self._with_script(send))
+        else:
+            await self.app(scope, receive, send)
+
+    async def _tell(self, receive: Receive, send: Send) -> None:
+        """Say the release, and close when the process drains."""
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": self._release})
+        ends = [asyncio.ensure_future(wait) for wait in (self._state.drain_started(), _left(receive))]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+        if not ends[1].done():
+            await send({"type": "websocket.close", "code": SERVICE_RESTART})
+
+    def _with_script(self, send: Send) -> Send:
+        """The `send` of a response that gets the script, if it is a page."""
+        wanted = False
+
+        async def send_with_script(message: Message) -> None:
+            nonlocal wanted
+            if message["type"] == "http.response.start" and _is_page(message):
+                wanted = True
+                kept = [(key, value) for key, value in message["headers"] if key.lower() not in OF_CONTENT]
+                message = {**message, "headers": [*kept, (b"cache-control", b"no-store")]}
+            elif wanted and message["type"] == "http.response.body":
+                before, end, after = message.get("body", b"").partition(b"</head>")
+                wanted = not end
+                message = {**message, "body": before + (self._tag if end else b"") + end + after}
+            await send(message)
+
+        return send_with_script
+
+
+async def _left(receive: Receive) -> None:
+    """Wait until the page has gone."""
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+
+
+def _unconditional(scope: Scope) -> Scope:
+    """A request without the conditions under which a browser would go on with the page that it keeps."""
+    if not any(key == b"accept" and b"text/html" in value for key, value in scope["headers"]):
+        return scope
+    return {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in CONDITIONS]}
+
+
+def _is_page(message: Message) -> bool:
+    """Whether a response is HTML, as such."""
+    headers = {key.lower(): value for key, value in message.get("headers", ())}
+    return headers.get(b"content-type", b"").startswith(b"text/html") and b"content-encoding" not in headers
+
+
+async def _send_script(send: Send) -> None:
+    headers = [(b"content-type", b"text/javascript; charset=utf-8"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": SCRIPT.read_bytes()})
