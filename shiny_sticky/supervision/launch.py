@@ -22,7 +22,7 @@ from shiny_sticky.site_log import SiteLog
 from shiny_sticky.supervision import autoreload, control
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
-from shiny_sticky.supervision.site import Site
+from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.supervisor import Supervisor
 
 
@@ -66,15 +66,13 @@ async def serve(source: Source, *, managed: bool, reload: bool = False) -> None:
         _check_places(again, owner, source)
         return again
 
-    configuring = threading.Lock()  # an app that wakes and a deploy may want it at the same time
-
+    @_one_at_a_time  # an app that wakes and a deploy may want it at the same moment
     def configure(settings: Settings, write: bool, not_shiny: Collection[str]) -> bool:
         text = configuration.render(settings, program, source.notice, not_shiny=not_shiny)
-        with configuring:
-            if write:
-                return configuration.install(settings, text, program)
-            configuration.check(settings, text, program)
-            return False
+        if write:
+            return configuration.install(settings, text, program)
+        configuration.check(settings, text, program)
+        return False
 
     try:
         if managed:
@@ -96,6 +94,17 @@ async def serve(source: Source, *, managed: bool, reload: bool = False) -> None:
         control.clean(run_dir.path)
         run_dir.unlock()
         output.flush()
+
+
+def _one_at_a_time(configure: Configure) -> Configure:
+    """The same function, which waits in a thread until no other thread is in it."""
+    lock = threading.Lock()
+
+    def waiting(settings: Settings, write: bool, not_shiny: Collection[str]) -> bool:
+        with lock:
+            return configure(settings, write, not_shiny)
+
+    return waiting
 
 
 async def check(source: Source, *, imports: bool) -> None:
