@@ -156,8 +156,8 @@ def _place() -> Path:
         return root
     if group.suffix == ".service":
         raise GroupsUnavailable(
-            "a service needs Delegate=yes and DelegateSubgroup=launcher for that (systemd 254 or newer), "
-            "as conf/shiny-sticky.service has them."
+            "a service needs Delegate=yes and DelegateSubgroup=launcher for that (systemd 254 or newer); "
+            "conf/shiny-sticky.service has them, to be uncommented."
         )
     return group.parent
 
@@ -240,7 +240,10 @@ def _reason(error: Exception) -> str:
     if not isinstance(error, OSError):
         return str(error)
     if error.errno == errno.EROFS:
-        return f"{error.filename} is read-only, as in most containers; give the container itself a limit."
+        return (
+            f"{error.filename} is read-only, as in most containers (give the container itself a limit), "
+            "and in services with ProtectControlGroups=yes."
+        )
     if isinstance(error, PermissionError):
         return (
             f"{error.filename} is another user's. As a service with Delegate=yes (conf/shiny-sticky.service), "
