@@ -114,13 +114,13 @@ class Presence:
         """All processes of the app, this one among them, by their names and the time of their start."""
         if self._folder is None:
             return [self.me]
-        found = []
-        for file in self._folder.iterdir():
-            process = Process.from_name(file.name)
-            if process.runs:
-                found.append(process)
-            else:
-                file.unlink(missing_ok=True)  # it was killed, and could not do so itself
+        told = []
+        with contextlib.suppress(OSError):  # the folder is gone
+            told = [Process.from_name(file.name) for file in self._folder.iterdir()]
+        for process in told:
+            if not process.runs:  # it was killed, and could not take its file away itself
+                (self._folder / process.to_name()).unlink(missing_ok=True)
+        found = [process for process in told if process.runs]
         return sorted(found, key=lambda process: (len(process.worker), process.worker, process.started))
 
     async def changes(self) -> AsyncIterator[list[Process]]:

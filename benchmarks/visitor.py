@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from playwright.sync_api import Browser
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 import backends
 from contestants import Contestant, Hash, Launched, UvicornAlone
@@ -15,6 +16,9 @@ from support.browser import NAMES, chromium
 # The link: milliseconds until a request is answered, besides what the answer takes; bytes a second, each way.
 LATENCY = 40
 BANDWIDTH = 10_000_000 / 8
+
+# Milliseconds that a visit may take.
+PATIENCE = 60_000
 
 # Notes when the first output shows something, by the page's own clock, which begins with its address.
 WAIT_FOR_OUTPUT = """
@@ -68,10 +72,16 @@ def _visit(browser: Browser, front: Contestant) -> Figures:
         page.add_init_script(WAIT_FOR_OUTPUT)
         link = {"latency": LATENCY, "downloadThroughput": BANDWIDTH, "uploadThroughput": BANDWIDTH}
         devtools = context.new_cdp_session(page)
+        devtools.send("Performance.enable", {"timeDomain": "threadTicks"})  # CPU time of the page's main thread
         devtools.send("Network.enable")
         devtools.send("Network.emulateNetworkConditions", {"offline": False, **link})
         page.goto(f"http://127.0.0.1:{front.port}/", wait_until="commit")
-        page.wait_for_function(SEEN)
-        return page.evaluate(FIGURES)
+        try:
+            page.wait_for_function(SEEN, timeout=PATIENCE)
+        except PlaywrightTimeout:
+            state = page.evaluate("[document.readyState, window.firstOutput, document.documentElement.className]")
+            raise RuntimeError(f"{front.key}: no first output within {PATIENCE / 1000:g} s: {state}") from None
+        spent = {each["name"]: each["value"] for each in devtools.send("Performance.getMetrics")["metrics"]}
+        return page.evaluate(FIGURES) | {"browser_ms": 1000 * spent["TaskDuration"]}
     finally:
         context.close()

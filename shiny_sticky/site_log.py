@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import time
@@ -18,11 +19,17 @@ from shiny_sticky.log_rotation import rotate_grown
 
 NAME = "site.log"
 
+# What workers print into while no launcher is there to take it.
+WORKERS_LOG = "workers.log"
+
 # What the lines of the launcher itself are called.
 LAUNCHER = "launcher"
 
 # Bytes that may wait until a slow disk takes them.
 ROOM = 16 << 20
+
+# What a line takes of these beside its characters.
+LINE_BYTES = 500
 
 
 @dataclass(frozen=True)
@@ -75,9 +82,10 @@ class SiteLog:
         self._max_size, self._keep = max_size, keep
 
     def write(self, text: str, name: str = LAUNCHER, is_error: bool = False) -> None:
-        """Have a line written."""
-        line = self._line(text, name, is_error)
-        self._backlog.put(len(text) + 1, lambda: self._append(line))
+        """Have a text written, each of its lines as one of the log: nobody's text can pass for somebody else's."""
+        for each in text.split("\n"):
+            line = self._line(each, name, is_error)
+            self._backlog.put(len(each) + LINE_BYTES, functools.partial(self._append, line))
 
     def flush(self, timeout: float) -> None:
         """Wait until all is written.

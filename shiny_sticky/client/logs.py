@@ -16,7 +16,7 @@ from shiny_sticky import program
 from shiny_sticky.errors import StickyError
 from shiny_sticky.log_rotation import youngest_first
 from shiny_sticky.output import Output
-from shiny_sticky.site_log import LAUNCHER, NAME, Line
+from shiny_sticky.site_log import LAUNCHER, NAME, WORKERS_LOG, Line
 
 # Seconds between two looks for more: run_dir changes with every request, and the log seldom.
 LOOK_SECONDS = 0.2
@@ -52,6 +52,16 @@ def show(run_dir: Path, whose: str | None, number: int, follow: bool) -> None:
             output.logged(line)
             if not output.is_read:
                 return
+        if _is_younger(others := run_dir / WORKERS_LOG, run_dir / NAME):
+            output.event(f"What workers have printed since then, without a launcher to take it, is in {others}")
+
+
+def _is_younger(file: Path, other: Path) -> bool:
+    """Whether something has been written to a file after the last line of another one."""
+    try:
+        return file.stat().st_size > 0 and file.stat().st_mtime > other.stat().st_mtime
+    except OSError:  # there is no such file
+        return False
 
 
 def _last(log: BinaryIO, rotated: list[Path], whose: str | None, number: int) -> tuple[deque[Line], list[str]]:

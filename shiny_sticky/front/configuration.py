@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import grp
 import os
 import re
@@ -144,7 +145,9 @@ def _user_directive(settings: Settings) -> str | None:
     return f"{owner.name} {grp.getgrgid(group).gr_name}"
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
+    """The templates, which are compiled once; one that has changed is read again."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(resources.path("conf")),
         undefined=jinja2.StrictUndefined,

@@ -21,6 +21,14 @@ INSTALL = """\
   Alpine:          sudo apk add nginx nginx-mod-http-js
   macOS:           see https://nginx.org/en/docs/njs/install.html"""
 
+# What INSTALL brings may be what is there already: each system has one version for as long as it lives.
+NEWER = """\
+  Debian 12, Ubuntu 24.04, and what is newer, have it. For an older system nginx.org has packages: add them as
+  https://nginx.org/en/linux_packages.html says, then
+  Debian, Ubuntu:  sudo apt-get install nginx nginx-module-njs
+  Fedora, RHEL:    sudo dnf install nginx nginx-module-njs
+Or name another nginx of this machine: nginx.binary in the settings."""
+
 # Where distributions keep dynamic modules when `nginx -V` does not name the folder.
 MODULE_FOLDERS = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
 
@@ -104,7 +112,9 @@ def _version(path: str, about: str) -> str:
         raise StickyError(f"{path} is no nginx: `{path} -V` names no version.")
     if tuple(map(int, found[1].split("."))) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
-        raise StickyError(f"{path} is nginx {found[1]}; {oldest} is the oldest that works. Newer:\n{INSTALL}")
+        raise StickyError(
+            f"{path} is nginx {found[1]}, as `{path} -V` says, and too old: {oldest} or newer is needed.\n{NEWER}"
+        )
     return found[1]
 
 

@@ -34,6 +34,7 @@ from shiny_sticky.settings.values import (
     UploadPath,
     absolute,
     as_list,
+    closed_folder,
     cookies_that_browsers_refuse,
     mount_path,
 )
@@ -62,6 +63,19 @@ class StopSettings(Section):
     drain_timeout: Annotated[float, Field(ge=0)] = 10
     """Seconds that open sessions and requests get when the launcher is stopped; a second signal ends them. After
     Ctrl-C on a terminal they get 2 at most."""
+
+
+class ResumeSettings(Section):
+    """Sessions that outlive their connection to the page."""
+
+    timeout: Annotated[float, Field(ge=0)] = 300
+    """Seconds that a session waits for its page after their connection was lost; 0: none does."""
+
+    buffer: Annotated[Size, Field(ge=1 << 16), SizeSchema] = Field("4MB", validate_default=True)
+    """Largest size of what is kept for a page meanwhile; a session with more to say ends."""
+
+    max_suspended: Annotated[int, Strictly, Field(ge=1)] = 1000
+    """Sessions of a worker that wait at a time; beyond, the one that has waited longest ends."""
 
 
 class RecycleSettings(Section):
@@ -154,6 +168,10 @@ class AppSettings(Section):
     def _is_interpreter(cls, python: Path | None) -> Path | None:
         if python is None:
             return None
+        if closed := closed_folder(python):
+            raise ValueError(
+                f"{python} cannot be reached: {closed} may not be entered (chmod o+x, or another place)"
+            )
         if python.is_dir():
             python = python / "bin" / "python"
         if not os.access(python, os.X_OK) or python.is_dir():
@@ -230,6 +248,9 @@ class Settings(Section):
 
     stop: StopSettings = Field({}, validate_default=True)
     """Stopping everything."""
+
+    resume: ResumeSettings = Field({}, validate_default=True)
+    """Sessions that outlive their connection to the page."""
 
     apps: Annotated[dict[AppName, AppSettings], Field(min_length=1)] = Field(
         {"app": {}},

@@ -137,7 +137,7 @@ def _needed(settings: Settings, folder: Path) -> dict[Path, str]:
     """What processes run and serve, each with what it is."""
     needed = {resources.path("worker"): "the workers' program", settings.run_dir.parent: "the folder of run_dir"}
     for name, app in settings.apps.items():
-        needed.setdefault(app.python or Path(sys.executable), "its Python")
+        needed.setdefault(app.python or Path(sys.executable), f"the Python of app {name}")
         file = Path(app.target.partition(":")[0])
         needed.setdefault(file if file.suffix == ".py" else folder, f"app {name}")
     return needed

@@ -28,6 +28,11 @@ def absolute(path: Path, info: ValidationInfo) -> Path:
     return path
 
 
+def closed_folder(path: Path) -> Path | None:
+    """The first folder on the way to a path that this process may not enter; None if there is no such."""
+    return next((step for step in reversed(path.parents) if step.is_dir() and not os.access(step, os.X_OK)), None)
+
+
 def _bare_port(value: Any) -> Any:
     """Take a port alone for one of this machine's own: 8080, "8080", ":8080" are 127.0.0.1:8080."""
     port = str(value).removeprefix(":")

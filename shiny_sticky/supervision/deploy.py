@@ -86,8 +86,8 @@ class Deploy:
         site.output.event(f"Deploying {len(wanted)} workers, {settings.deploy.surge} at a time")
         try:
             # Before anything that serves is touched.
-            awake = [release for release in dict.fromkeys(wanted.values()) if not self._sleeps(release)]
-            await in_parallel(release.prepare() for release in awake)
+            first = {release: worker for worker, release in reversed(wanted.items()) if not self._sleeps(release)}
+            await in_parallel(release.prepare(worker) for release, worker in first.items())
             await self._replace(wanted, settings)
         finally:
             site.drop_unused_releases()

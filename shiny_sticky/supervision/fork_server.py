@@ -23,6 +23,7 @@ from shiny_sticky.worker.protocol import (
     Fork,
     Forked,
     ProtocolError,
+    Proven,
     Ready,
     Refused,
     Retire,
@@ -49,6 +50,10 @@ class ForkServerProcess(ManagedProcess):
         run_dir: where its pid file is.
         output: takes what it prints.
         report_exit: called when it has ended without having been retired.
+
+    Attributes:
+        left: what each fork imports itself, and why, in words; empty if they share all that the app imports.
+        proven: whether a fork has answered, of this one or of an earlier one of the same code.
     """
 
     def __init__(
@@ -69,6 +74,8 @@ class ForkServerProcess(ManagedProcess):
         self._output = output
         self._report_exit = report_exit
         self._handle = _held(self.pid)
+        self.left = ""
+        self.proven = False
         self._forking = False  # from the end of the import until it is retired
         self._requests: dict[str, asyncio.Future[ForkedProcess]] = {}  # by incarnation
         self._forks: dict[int, ForkedProcess] = {}  # that have not ended
@@ -123,11 +130,19 @@ class ForkServerProcess(ManagedProcess):
         finally:
             del self._requests[options.name]
 
+    def prove(self) -> None:
+        """Let it remember what it shares, now that its first fork answers."""
+        self.proven = True
+        self._tell(Proven())
+
     def drain(self) -> None:
         """Fork nothing more, and end with the last of the forks."""
         self._forking = False
+        self._tell(Retire())
+
+    def _tell(self, message: object) -> None:
         with contextlib.suppress(OSError):
-            self._requests_to.send(encode(Retire()))
+            self._requests_to.send(encode(message))
 
     def terminate(self) -> None:
         """Nothing to do: it ends when its forks do."""
@@ -184,8 +199,9 @@ class ForkServerProcess(ManagedProcess):
 
     def _on_outcome(self, message: object) -> None:
         match message:
-            case Ready():
+            case Ready(left=left, proven=proven):
                 self._forking = True
+                self.left, self.proven = left, proven
                 self.outcome.set_result("")
             case Unforkable(reason):
                 self.outcome.set_result(reason)

@@ -6,7 +6,8 @@ import asyncio
 
 from shiny_sticky.front.nginx_process import Front
 from shiny_sticky.log_rotation import copy_grown, rotate_grown
-from shiny_sticky.supervision.rundir import NGINX_LOGS, WORKERS_LOG
+from shiny_sticky.site_log import WORKERS_LOG
+from shiny_sticky.supervision.rundir import NGINX_LOGS
 from shiny_sticky.supervision.site import Site
 
 # Seconds between two looks: nothing tells how large a file has grown.

@@ -17,6 +17,7 @@
 ``cache/``            static files that nginx keeps
 ``compressed/``       the same, compressed by the workers; named by their content
 ``dependencies/app/`` what the workers of app have registered with Shiny; written and read by these alone
+``imports/app/``      which imports of app are left to its forks; written and read by its processes alone
 ``shared/app/``       what the processes of app tell each other (``shared_folders.py``); the app's own
 ``tmp/``              nginx's temporary files
 ===================== ===========================================================================
@@ -43,8 +44,7 @@ from shiny_sticky.supervision.pool import FOLDERS
 
 # What nginx, and who prints, write as long as they live; some of it names sessions.
 NGINX_LOGS = ("nginx-access.log", "nginx-error.log")
-WORKERS_LOG = "workers.log"
-LOGS = (*NGINX_LOGS, site_log.NAME, WORKERS_LOG)
+LOGS = (*NGINX_LOGS, site_log.NAME, site_log.WORKERS_LOG)
 
 # Folders in folders that nginx keeps files in: proxy_cache_path's levels, in conf/snippet.conf.j2.
 CACHE_LEVELS = 2
@@ -265,7 +265,9 @@ class RunDir:
 
     def open_log(self) -> int:
         """Open the file that takes the output of workers whose launcher is gone."""
-        return os.open(self.path / WORKERS_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(
+            self.path / site_log.WORKERS_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
 
     def link_of(self, worker: str) -> Path:
         """The worker's socket, a link to that of the incarnation which serves."""

@@ -228,9 +228,10 @@ class Slot:
             new.kill()
             await new.wait()
             raise StartFailed(f"App {self.release.app_name}: {self.name} cannot be started: {error}") from None
-        if self.waiting is not None:
+        if self.waiting is not None and self.waiting.name == new.name:
             self.waiting.hand_over()
             self.waiting = None
+        self.stop_waiting()  # if a process with a socket of its own was needed after all
         self.current = new
         return new
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import socket
 import threading
+from contextlib import suppress
 
-from .options import Descriptors
+from .options import Descriptors, WorkerOptions
 from .output_pipe import OutputPipe, append, limit
 from .protocol import encode
 
@@ -33,6 +35,20 @@ class ControlChannel:
         self._outputs = (descriptors.output, descriptors.errors)
         self._log = descriptors.log
         self._half_sent = b""
+
+    @classmethod
+    def of(cls, options: WorkerOptions) -> ControlChannel:
+        """The channel of this process, by what it was told; programs that the app starts inherit no part of it.
+
+        By the lock on its pid file a later launcher finds this process, and nobody but the kernel can tell whose
+        it is.
+        """
+        assert options.descriptors is not None
+        for descriptor in options.descriptors.all():
+            os.set_inheritable(descriptor, False)
+        with suppress(OSError):  # a file system without locks
+            fcntl.lockf(options.descriptors.pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return cls(options.descriptors)
 
     def watch(self, log_size: int) -> None:
         """Begin to wait for the launcher's end, in a thread; until then a launcher that is stopped keeps nobody.

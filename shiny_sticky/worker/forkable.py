@@ -1,4 +1,4 @@
-"""Finds out whether a process that has imported an app may be forked.
+"""Finds out what keeps a process that has imported an app from being forked.
 
 Threads of the import are missing in a fork. Open files and connections are shared, so forks that read one steal
 each other's bytes.
@@ -13,9 +13,12 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
+
+from .native_threads import TASKS, NativeThread, name_of, native_threads, thread_numbers
 
 # Devices that have no state of their own.
 HARMLESS_DEVICES = re.compile(r"/dev/(null|zero|full|random|urandom|tty|console|ptmx|pts/\d+)$")
@@ -23,10 +26,41 @@ HARMLESS_DEVICES = re.compile(r"/dev/(null|zero|full|random|urandom|tty|console|
 # For Linux a thread is there for a moment after it was joined, and nothing tells when it has gone.
 ENDING_SECONDS = 0.3
 
+# And whose a thread is can be told only when it waits: OpenBLAS's look out for more work for a while.
+RUNNING_SECONDS = 3
+
 # And a child process that stays what it was forked as is no program that is yet to start.
 STARTING_SECONDS = 0.3
 
 SQLITE = b"SQLite format 3\0"
+
+
+class Resource(NamedTuple):
+    """Something of a process that its forks may not have, or would share.
+
+    Attributes:
+        kind: thread, program or descriptor.
+        number: Linux's.
+        place: what a descriptor leads to; empty for others.
+    """
+
+    kind: str
+    number: int
+    place: str = ""
+
+
+class Blocker(NamedTuple):
+    """A reason not to fork.
+
+    Attributes:
+        reason: what the import does, to stand behind "it": ``starts a thread at import (poll)``.
+        resources: what it has left.
+        renewable: whether an app can make it anew in a fork.
+    """
+
+    reason: str
+    resources: list[Resource]
+    renewable: bool = True
 
 
 def open_descriptors() -> dict[int, str]:
@@ -38,77 +72,92 @@ def open_descriptors() -> dict[int, str]:
     return found
 
 
-def fork_blocker(before: dict[int, str]) -> str:
+def resources() -> set[Resource]:
+    """The threads, programs and descriptors of this process, harmless or not."""
+    found = {Resource("thread", number) for number in thread_numbers()}
+    found |= {Resource("program", number) for number in _children()}
+    return found | {Resource("descriptor", *each) for each in open_descriptors().items()}
+
+
+def blockers(before: dict[int, str]) -> list[Blocker]:
     """Why this process must not be forked; empty if it may.
 
     Args:
         before: the descriptors that were open before the app was imported.
 
     Returns:
-        What the app does, to stand behind "because it".
+        Each reason, the plainest first.
     """
     opened = {fd: place for fd, place in open_descriptors().items() if before.get(fd) != place}
-    return _threads() or _programs() or _descriptors(opened)
+    return [*_python_threads(), *_native_threads(), *_programs(), *_descriptors(opened)]
 
 
-def _threads() -> str:
-    """The threads beside this one, but for OpenBLAS's: it starts its own again in a fork."""
-    mine = threading.enumerate()
-    others = [thread.name for thread in mine if thread is not threading.main_thread()]
+def _python_threads() -> Iterator[Blocker]:
+    """The threads of Python beside this one."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     if others:
-        return f"starts {_count('thread', len(others))} at import ({_some(others)})"
-    deadline = time.monotonic() + ENDING_SECONDS
-    while names := _native_threads():
-        if time.monotonic() > deadline:
-            return f"starts {_count('thread', len(names))} of a native library at import ({_some(names)})"
+        names = [thread.name for thread in others]
+        yield Blocker(
+            f"starts {_count('thread', len(others))} at import ({_some(names)})",
+            [Resource("thread", thread.native_id or 0) for thread in others],
+        )
+
+
+def _native_threads() -> Iterator[Blocker]:
+    """The threads of libraries that a fork cannot do without."""
+    began = time.monotonic()
+    while threads := _harmful_threads():
+        all_wait = all(thread.libraries for thread in threads)
+        if time.monotonic() - began > (ENDING_SECONDS if all_wait else RUNNING_SECONDS):
+            which = _some([str(thread) for thread in threads])
+            yield Blocker(
+                f"starts {_count('thread', len(threads))} of a native library at import ({which})",
+                [Resource("thread", thread.number) for thread in threads],
+                renewable=False,
+            )
+            return
         time.sleep(0.01)
-    return ""
 
 
-def _native_threads() -> list[str]:
-    """The names of the threads that are not Python's."""
-    native = {int(task.name) for task in Path("/proc/self/task").iterdir()}
-    names = []
-    for number in native - {thread.native_id or 0 for thread in threading.enumerate()}:
-        with suppress(OSError):
-            names.append(_name_of(number))
-    # Those of OpenBLAS are called as the process is.
-    unnamed = names.count(_name_of(os.getpid()))
-    if unnamed <= len(_mapped("openblas")) * ((os.cpu_count() or 1) - 1):
-        names = [name for name in names if name != _name_of(os.getpid())]
-    return names
+def _harmful_threads() -> list[NativeThread]:
+    return [thread for thread in native_threads() if not thread.harmless]
 
 
-def _programs() -> str:
+def _programs() -> Iterator[Blocker]:
     """Programs that were started, and still run.
 
     A child has the name of the thread that forked it until it has become the program that it is to run.
     """
-    ours = {_name_of(int(task.name)) for task in Path("/proc/self/task").iterdir()}
+    ours = {name_of(number) for number in thread_numbers()}
     deadline = time.monotonic() + STARTING_SECONDS
-    while ours.intersection(names := _children()) and time.monotonic() < deadline:
+    while ours.intersection((programs := _children()).values()) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return f"starts a program at import ({_some(names)})" if names else ""
+    if programs:
+        yield Blocker(
+            f"starts a program at import ({_some(list(programs.values()))})",
+            [Resource("program", number) for number in programs],
+        )
 
 
-def _children() -> list[str]:
-    """The names of the child processes."""
-    names = []
-    for task in Path("/proc/self/task").iterdir():
+def _children() -> dict[int, str]:
+    """The child processes, by number, each with its name."""
+    found = {}
+    for task in TASKS.iterdir():
         with suppress(OSError):  # not every Linux has this file
             for child in (task / "children").read_text().split():
                 with suppress(OSError):  # it has just ended
-                    names.append(_name_of(int(child)))
-    return names
+                    found[int(child)] = name_of(int(child))
+    return found
 
 
-def _descriptors(opened: dict[int, str]) -> str:
-    """What was opened and cannot be shared; the plainest reason of several."""
+def _descriptors(opened: dict[int, str]) -> Iterator[Blocker]:
+    """What was opened and cannot be shared: for each kind, the first of that kind in words."""
+    left = {fd: place for fd, place in opened.items() if not _is_read_only_sqlite(fd)}
     for is_such, sentence in UNSHARABLE:
-        for descriptor, place in opened.items():
-            if is_such(descriptor, place):
-                return sentence.format(place=place, address=_address_of(descriptor, place))
-    return ""
+        such = {fd: place for fd, place in left.items() if is_such(fd, place)}
+        for fd, place in list(such.items())[:1]:
+            reason = sentence.format(place=place, address=_address_of(fd, place))
+            yield Blocker(reason, [Resource("descriptor", *each) for each in such.items()])
 
 
 def _is_device(_: int, place: str) -> bool:
@@ -124,6 +173,17 @@ def _is_sqlite(descriptor: int, _: str) -> bool:
     with suppress(OSError):
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         return is_file and os.pread(descriptor, len(SQLITE), 0) == SQLITE
+    return False
+
+
+def _is_read_only_sqlite(descriptor: int) -> bool:
+    """Whether it is a database that nobody writes through it, such as PROJ's of map projections.
+
+    SQLite reads it without a read position, and its locks are those of the process that reads.
+    """
+    with suppress(OSError):
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            return _is_sqlite(descriptor, "")
     return False
 
 
@@ -149,7 +209,7 @@ def _has_a_read_position(descriptor: int, place: str) -> bool:
     access = flags & os.O_ACCMODE
     if access == os.O_WRONLY or flags & os.O_APPEND:
         return False
-    return access != os.O_RDONLY or place not in _mapped("")
+    return access != os.O_RDONLY or place not in _mapped()
 
 
 # Whether a descriptor is of a kind that forks cannot share, and what the app does then; plainest reason first.
@@ -180,16 +240,11 @@ def _bracketed(address: object) -> str:
     return f" ({address})" if isinstance(address, str) and address else ""
 
 
-def _mapped(word: str) -> set[str]:
-    """The files that are mapped into memory and have a word in their name."""
+def _mapped() -> set[str]:
+    """The files that are mapped into memory."""
     text = os.fsdecode(Path("/proc/self/maps").read_bytes())
     rows = [line.split(maxsplit=5) for line in text.split("\n")]
-    return {row[5] for row in rows if len(row) == 6 and word in row[5].rpartition("/")[2]}
-
-
-def _name_of(number: int) -> str:
-    """The name of a process or thread of this one, as Linux has it."""
-    return Path(f"/proc/{number}/comm").read_text(errors="replace").rstrip("\n")
+    return {row[5] for row in rows if len(row) == 6}
 
 
 def _some(names: list[str]) -> str:

@@ -8,8 +8,10 @@ import inspect
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from types import ModuleType
+from typing import Any, NamedTuple, cast
 
 from .asgi import ASGIApp
 
@@ -24,15 +26,24 @@ class LoadError(Exception):
     """The target is there, but is not what it should be."""
 
 
-def load(target: str) -> ASGIApp:
+class Loaded(NamedTuple):
+    """An app that was imported.
+
+    Attributes:
+        app: the ASGI app.
+        module: that it is of; None for Express, whose file is run anew for each session.
+    """
+
+    app: ASGIApp
+    module: ModuleType | None
+
+
+def load(target: str) -> Loaded:
     """Load an app.
 
     Args:
         target: a Shiny file, Core or Express, with an attribute behind a colon if it is not ``app``; or
             module:attribute.
-
-    Returns:
-        The ASGI app.
 
     Raises:
         LoadError: it is no ASGI app, or the attribute is missing.
@@ -41,17 +52,33 @@ def load(target: str) -> ASGIApp:
     place, _, attribute = target.partition(":")
     if not place.endswith(".py"):
         sys.path.insert(0, str(Path.cwd()))
-        app = _attribute(importlib.import_module(place), attribute, target)
+        module = importlib.import_module(place)
+        app = _attribute(module, attribute, target)
     else:
         file = Path(place)
         sys.path.insert(0, str(file.parent))
         if not attribute and _is_express(file):
             from shiny.express import wrap_express_app
 
-            return wrap_express_app(file)
-        app = _attribute(_module_of(file), attribute or "app", target)
+            return Loaded(wrap_express_app(file), None)
+        module = _module_of(file)
+        app = _attribute(module, attribute or "app", target)
     _check_asgi(app, target)
-    return cast("ASGIApp", app)
+    return Loaded(cast("ASGIApp", app), module)
+
+
+def on_fork(loaded: Loaded) -> Callable[[], object] | None:
+    """The function by which an app makes anew in a fork what it has opened at its import; None if it has none.
+
+    Raises:
+        LoadError: it cannot be called so.
+    """
+    hook = getattr(loaded.module, "on_fork", None)
+    if hook is None:
+        return None
+    if not callable(hook) or inspect.iscoroutinefunction(hook):
+        raise LoadError("on_fork is no plain function; what is to be awaited belongs into the app's lifespan.")
+    return cast("Callable[[], object]", hook)
 
 
 def is_shiny(app: ASGIApp) -> bool:
@@ -82,7 +109,7 @@ def _is_express(file: Path) -> bool:
     return is_express_app(str(file), None)
 
 
-def _module_of(file: Path) -> Any:
+def _module_of(file: Path) -> ModuleType:
     """Import a file under its own name, as `shiny run` does, unless a module of that name is loaded already."""
     name = file.stem if file.stem not in sys.modules else "sticky_" + re.sub(r"\W", "_", file.stem)
     spec = importlib.util.spec_from_file_location(name, file)

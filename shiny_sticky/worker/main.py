@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import faulthandler
-import fcntl
-import os
 import sys
-from contextlib import suppress
+from collections.abc import Callable
+from typing import TypeVar
 
-from . import shutdown_callbacks
+from . import shiny_apps
 from .asgi import ASGIApp
 from .control_channel import ControlChannel
 from .draining import WorkerState
 from .fork_server import ForkServer
 from .loading import LoadError, is_shiny, load, readable_traceback
 from .middleware import stack
-from .options import Descriptors, WorkerOptions
-from .protocol import Failed, Unforkable
+from .options import WorkerOptions
+from .protocol import Failed
+from .shared_import import SharedImport
 from .visitors import Visitors
 
 LOAD_FAILED = 3
+
+T = TypeVar("T")
 
 
 def main() -> int:
@@ -38,36 +40,21 @@ def main() -> int:
 
 def run_worker(options: WorkerOptions) -> int:
     """Import the app and serve it."""
-    channel = ControlChannel(_own_descriptors(options))
+    channel = ControlChannel.of(options)
     channel.watch(options.log_size)
-    app = _load(options.target, channel)
-    return LOAD_FAILED if app is None else serve_app(app, options, channel)
+    loaded = _told(lambda: load(options.target), options.target, channel.tell)
+    shiny_apps.collect()
+    return serve_app(loaded.app, options, channel)
 
 
 def run_fork_server(options: WorkerOptions) -> int:
     """Import the app, and fork workers off this process; each of them returns from here as well, at its end."""
-    descriptors = _own_descriptors(options)
-    channel = ControlChannel(descriptors)
-    server = ForkServer(options.name, channel, descriptors.pid_file)
-    app = _load(options.target, channel)
-    if app is None:
-        return LOAD_FAILED
-    shutdown_callbacks.take()
-    if reason := server.fork_blocker():
-        channel.tell(Unforkable(reason))
-        shutdown_callbacks.run()
-        server.exit_without_forking()
-    from .server import load_server
-
-    load_server()
-    forked = server.run()
-    if forked is None:
-        shutdown_callbacks.run()
+    server = ForkServer(options)
+    loaded = _told(SharedImport(options, server).load, options.target, server.tell)
+    if loaded is None:
         return 0
     # From here on this is a fork, and does as if it had been spawned.
-    channel = ControlChannel(_own_descriptors(forked))
-    channel.watch(forked.log_size)
-    return serve_app(app, forked, channel)
+    return serve_app(loaded.app, server.options, server.channel)
 
 
 def serve_app(app: ASGIApp, options: WorkerOptions, channel: ControlChannel) -> int:
@@ -80,38 +67,34 @@ def serve_app(app: ASGIApp, options: WorkerOptions, channel: ControlChannel) -> 
     return 0
 
 
-def _load(target: str, channel: ControlChannel) -> ASGIApp | None:
-    """The app; None if it cannot be had, and then the launcher knows why."""
+def _told(load: Callable[[], T], target: str, tell: Callable[[object], None]) -> T:
+    """What the import of an app gives.
+
+    Args:
+        load: imports it.
+        target: as people know it.
+        tell: tells the launcher why it cannot be had.
+
+    Raises:
+        SystemExit: it cannot be had, and the launcher knows.
+    """
     faulthandler.enable()  # a hung worker is ended by SIGABRT: its stacks go to the log
     try:
         import uvicorn  # noqa: F401
     except ImportError:
-        channel.tell(Failed(f"{sys.executable} has no uvicorn; install it there: pip install shiny uvicorn"))
-        return None
+        tell(Failed(f"{sys.executable} has no uvicorn; install it there: pip install shiny uvicorn"))
+        sys.exit(LOAD_FAILED)
     try:
-        return load(target)
+        return load()
     except LoadError as error:
-        channel.tell(Failed(str(error)))
+        tell(Failed(str(error)))
     except ModuleNotFoundError as error:
         text = (
             f"{target} cannot be imported: {sys.executable} has no {error.name}. Install it there "
             f"({sys.executable} -m pip install ...), or let another interpreter serve the app: "
             "--python, or `python` of the app in the settings."
         )
-        channel.tell(Failed(text, readable_traceback(error)))
+        tell(Failed(text, readable_traceback(error)))
     except BaseException as error:  # the app's own code may even call sys.exit()
-        channel.tell(Failed(f"{target} cannot be imported.", readable_traceback(error)))
-    return None
-
-
-def _own_descriptors(options: WorkerOptions) -> Descriptors:
-    """The descriptors of this process; programs that the app starts do not inherit them.
-
-    By the lock on its pid file a later launcher finds this process, and nobody but the kernel can tell whose it is.
-    """
-    assert options.descriptors is not None
-    for descriptor in options.descriptors.all():
-        os.set_inheritable(descriptor, False)
-    with suppress(OSError):  # a file system without locks
-        fcntl.lockf(options.descriptors.pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return options.descriptors
+        tell(Failed(f"{target} cannot be imported.", readable_traceback(error)))
+    sys.exit(LOAD_FAILED)

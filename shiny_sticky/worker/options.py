@@ -42,6 +42,23 @@ class DependencyOptions:
 
 
 @dataclass(frozen=True)
+class ResumeOptions:
+    """How sessions outlive their connections.
+
+    Attributes:
+        timeout: seconds that a session waits for a new one.
+        buffer: bytes that are kept for its page meanwhile.
+        max_suspended: sessions that wait at a time.
+        user_headers: names of request headers that say who asks, and that a new connection must say, too.
+    """
+
+    timeout: float
+    buffer: int
+    max_suspended: int
+    user_headers: list[str]
+
+
+@dataclass(frozen=True)
 class Descriptors:
     """The open files that a process gets from the launcher.
 
@@ -75,6 +92,10 @@ class WorkerOptions:
         name: of the incarnation (app2.k3f9), or of the fork server (app-k3f9).
         target: the app.
         forks: whether it is a fork server, which imports the app and forks workers off itself.
+        findings: of a fork server: the file that remembers which of the app's imports are left to the forks; empty
+            for none.
+        distrust: of a fork server: why it is to share nothing of the app with its forks, to stand behind "which";
+            else empty.
         path: where the app is mounted, with a slash at its end.
         stop_timeout: seconds that open requests get after SIGTERM.
         drain_timeout: seconds that open sessions get after SIGUSR2.
@@ -84,6 +105,7 @@ class WorkerOptions:
         compress_messages: bytes of the smallest message that a websocket compresses; None for none.
         cache: what nginx keeps; None for nothing.
         link: the path by which nginx finds the worker's socket; it leads to that of the process which serves now.
+        resume: how sessions outlive their connections; None: they do not.
         dependencies: where to tell what is registered with Shiny; None for a fork server.
         release: what tells this deploy's pages from the next one's, with which they are to come back (--reload);
             empty where pages are left alone.
@@ -94,6 +116,8 @@ class WorkerOptions:
     name: str
     target: str
     forks: bool = False
+    findings: str = ""
+    distrust: str = ""
     path: str = "/"
     stop_timeout: float = 0
     drain_timeout: float = 0
@@ -104,6 +128,7 @@ class WorkerOptions:
     cache: CacheOptions | None = None
     link: str = ""
     dependencies: DependencyOptions | None = None
+    resume: ResumeOptions | None = None
     release: str = ""
     log_size: int = 0
     descriptors: Descriptors | None = None
@@ -120,10 +145,16 @@ class WorkerOptions:
             text: of :meth:`to_json`.
         """
         options = json.loads(text)
-        if options["cache"] is not None:
-            options["cache"] = CacheOptions(**options["cache"])
-        if options["dependencies"] is not None:
-            options["dependencies"] = DependencyOptions(**options["dependencies"])
-        if options["descriptors"] is not None:
-            options["descriptors"] = Descriptors(**options["descriptors"])
+        for key, kind in PARTS.items():
+            if options[key] is not None:
+                options[key] = kind(**options[key])
         return cls(**options)
+
+
+# The fields of a worker's options that have fields themselves.
+PARTS = {
+    "cache": CacheOptions,
+    "dependencies": DependencyOptions,
+    "resume": ResumeOptions,
+    "descriptors": Descriptors,
+}

@@ -8,7 +8,7 @@ from           to                      messages
 a worker       the launcher            :class:`Ready` or :class:`Failed`; then :class:`Beat`
 a fork server  the launcher            :class:`Ready`, :class:`Unforkable` or :class:`Failed`; then
                                        :class:`Forked`, :class:`Refused`, :class:`Ended`
-the launcher   a fork server           :class:`Fork`, :class:`Retire`
+the launcher   a fork server           :class:`Fork`, :class:`Proven`, :class:`Retire`
 ============== ======================= ==========================================================
 """
 
@@ -26,9 +26,14 @@ class Ready:
 
     Attributes:
         shiny: of a worker: whether its app is Shiny's.
+        left: of a fork server: what each fork imports itself, to stand behind "each worker imports"; empty if
+            all is shared.
+        proven: of a fork server: whether its app, as it is now, was forked before, and worked.
     """
 
     shiny: bool = True
+    left: str = ""
+    proven: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Beat:
 
 @dataclass(frozen=True)
 class Unforkable:
-    """A fork server must not fork, and ends.
+    """A fork server must not fork, and ends. It has noted what another one had better leave to its forks.
 
     Attributes:
         reason: what the app does, to stand behind "because it".
@@ -131,6 +136,11 @@ class Fork:
 
 
 @dataclass(frozen=True)
+class Proven:
+    """The first fork of a fork server answers: what is left to forks, and what is not, may be remembered."""
+
+
+@dataclass(frozen=True)
 class Retire:
     """The launcher wants no more forks: the fork server ends with the last of those that it has."""
 
@@ -138,7 +148,9 @@ class Retire:
 # Bytes of a line. What is longer is no message.
 LONGEST = 1 << 20
 
-KINDS = {kind.__name__: kind for kind in (Ready, Failed, Beat, Unforkable, Forked, Refused, Ended, Fork, Retire)}
+MESSAGES = (Ready, Failed, Beat, Unforkable, Forked, Refused, Ended, Fork, Proven, Retire)
+
+KINDS = {kind.__name__: kind for kind in MESSAGES}
 
 
 class ProtocolError(ValueError):

@@ -75,6 +75,12 @@ class Server(uvicorn.Server):
             self._state.on_change = self._tell_soon
             self._beats = asyncio.create_task(self._beat())
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close what is open, and end."""
+        for prepare in self._state.before_exit:
+            prepare()
+        await super().shutdown(sockets=sockets)
+
     async def _beat(self) -> None:
         """Give the launcher a sign of life from the event loop, every second."""
         loop = asyncio.get_running_loop()

@@ -18,6 +18,7 @@ def take() -> None:
 
     An app's lifespan runs in each worker, and runs what is registered there from now on.
     """
+    shiny_apps.collect()
     for app in shiny_apps.imported():
         with suppress(AttributeError):  # a Shiny without it
             _taken.append(app._exit_stack.pop_all())

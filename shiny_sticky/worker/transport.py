@@ -185,10 +185,16 @@ def behind_nginx(protocol: Any, state: WorkerState) -> Any:
             super().connection_made(corked)
 
         def handle_websocket_upgrade(self, *event: Any) -> None:  # h11's comes with the request
-            if state.full:
+            if state.full and not state.is_resumed(_asked_path(self)):
                 self.transport.close()
             else:
                 self.transport = LingeringTransport(self.transport.uncork(), self.loop)
                 super().handle_websocket_upgrade(*event)
 
     return BehindNginx
+
+
+def _asked_path(protocol: Any) -> str:
+    """The path of the websocket that is asked for; uvicorn's protocol for httptools has not taken it apart yet."""
+    url: bytes | None = getattr(protocol, "url", None)
+    return protocol.scope["path"] if url is None else url.partition(b"?")[0].decode("latin-1")

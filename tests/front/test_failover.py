@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import json
 import signal
 import threading
@@ -81,60 +82,73 @@ def test_a_post_to_a_dead_worker_goes_to_another_with_its_body(site_of):
 
 
 @pytest.fixture(scope="module")
-def noting(request):
-    """Four workers that note what they begin. The parameter says whether nginx has kept connections to them.
-
-    It has none as long as whoever is asked dies of it.
-    """
+def fresh():
+    """Four workers that note what they begin. nginx keeps no connection to them: whoever is asked dies of it."""
     with noting_site() as site:
         yield site.start()
 
 
-@pytest.fixture
-def mortal(request, noting):
-    """The same; the dead are replaced after the test."""
-    (noting.folder / "notes").unlink(missing_ok=True)
-    if request.node.callspec.params["noting"] == "kept connections":
-        warm(noting)
-    yield unattended(noting, [])
-    noting.launcher.send_signal(signal.SIGCONT)
-    for worker in noting.workers():
-        if not answers(noting.run_dir / f"{worker}.sock"):
-            noting.restart(worker)  # the launcher alone would wait ever longer
+@pytest.fixture(scope="module")
+def warmed():
+    """The same, for tests that let nginx keep connections first."""
+    with noting_site() as site:
+        yield site.start()
 
 
-@pytest.mark.parametrize(
+@contextlib.contextmanager
+def unreplaced(site: Site):
+    """Nobody replaces who dies before the end of the block."""
+    (site.folder / "notes").unlink(missing_ok=True)
+    unattended(site, [])
+    try:
+        yield
+    finally:
+        site.launcher.send_signal(signal.SIGCONT)
+        dying = [note.split()[-1] for note in notes(site)]  # for a moment their sockets may still answer
+        for worker in site.workers():
+            if worker in dying or not answers(site.run_dir / f"{worker}.sock"):
+                site.restart(worker)  # the launcher alone would wait ever longer
+
+
+METHODS = pytest.mark.parametrize(
     ("method", "times"), [("POST", 1), ("PATCH", 1), ("PROPPATCH", 1), ("GET", 2), ("HEAD", 2), ("PUT", 2)]
 )
-@pytest.mark.parametrize(
-    ("cookie", "noting"),
-    [
-        ("sticky=app1", "new connections"),
-        ("sticky=bogus", "new connections"),
-        ("sticky=app1", "kept connections"),
-        (None, "kept connections"),
-    ],
-    indirect=["noting"],
-)
-def test_a_request_goes_to_a_second_worker_if_idempotent_and_to_a_third_one_never(mortal, method, times, cookie):
-    """Of a request that kills whoever gets it: that has noted it before."""
-    reply = mortal.ask("/?note=begun&die=1", cookie=cookie, method=method, body=b"1")
+
+
+@METHODS
+@pytest.mark.parametrize("cookie", ["sticky=app1", "sticky=bogus"])
+def test_a_request_goes_to_a_second_worker_if_idempotent_and_to_a_third_one_never(fresh, method, times, cookie):
+    with unreplaced(fresh):
+        kills(fresh, method, times, cookie)
+
+
+@METHODS
+@pytest.mark.parametrize("cookie", ["sticky=app1", None])
+def test_nor_does_it_over_connections_that_were_kept(warmed, method, times, cookie):
+    warm(warmed)
+    with unreplaced(warmed):
+        kills(warmed, method, times, cookie)
+
+
+def kills(site: Site, method: str, times: int, cookie: str | None) -> None:
+    """Send a request that kills whoever gets it, and see that some have noted it before, and no more."""
+    reply = site.ask("/?note=begun&die=1", cookie=cookie, method=method, body=b"1")
     assert reply.status == 502
     assert not reply.set_cookies
-    assert len(notes(mortal)) == times
+    assert len(notes(site)) == times
     if cookie == "sticky=app1":
-        assert notes(mortal)[0] == f"{method} begun app1"
+        assert notes(site)[0] == f"{method} begun app1"
 
 
 @pytest.mark.parametrize("dead", [["app2"], ["app2", "app3"], ["app2", "app3", "app4"], ["app1", "app2"]])
-@pytest.mark.parametrize("noting", ["new connections"], indirect=True)
-def test_workers_that_cannot_be_reached_do_not_count(mortal, dead):
-    unattended(mortal, dead)
-    reply = mortal.ask("/?note=begun&die=1", cookie="sticky=app1")
-    assert reply.status == 502
-    assert "Retry-After" not in reply.headers, "the page that comes back by itself would do it again"
-    assert b"refresh" not in reply.body
-    assert len(notes(mortal)) == min(2, 4 - len(dead))
+def test_workers_that_cannot_be_reached_do_not_count(fresh, dead):
+    with unreplaced(fresh):
+        unattended(fresh, dead)
+        reply = fresh.ask("/?note=begun&die=1", cookie="sticky=app1")
+        assert reply.status == 502
+        assert "Retry-After" not in reply.headers, "the page that comes back by itself would do it again"
+        assert b"refresh" not in reply.body
+        assert len(notes(fresh)) == min(2, 4 - len(dead))
 
 
 def test_a_bad_request_takes_two_down_also_behind_a_row_of_dead_workers():
@@ -156,7 +170,8 @@ def noting_site(workers: int = 4) -> Site:
 
 
 def notes(site: Site) -> list[str]:
-    return (site.folder / "notes").read_text().splitlines()
+    file = site.folder / "notes"
+    return file.read_text().splitlines() if file.exists() else []
 
 
 def warm(site: Site) -> None:

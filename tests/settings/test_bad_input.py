@@ -4,17 +4,26 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from shiny_sticky.cli import main
+from shiny_sticky.client.logs import show
 from shiny_sticky.errors import SettingsError
+from shiny_sticky.front.nginx_process import check_ports
 from shiny_sticky.settings.mistakes import model_at
 from shiny_sticky.settings.model import AppSettings, Settings
 from shiny_sticky.settings.read import load
+from shiny_sticky.supervision import control
+from support.other_user import USER, needs_root, open_site, program, told_to_other_user
 from support.real_site import ECHO, ROOT, Site
 from support.settings_keys import all_keys
+
+# The first port that is not root's alone.
+UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+UNPRIVILEGED_FROM = int(UNPRIVILEGED.read_text()) if UNPRIVILEGED.exists() else 1024
 
 MISTAKES = [
     # settings, what the message says
@@ -208,6 +217,50 @@ def test_a_port_that_another_site_has_is_named_with_its_run_dir(site_of):
     assert f", of the shiny-sticky that runs in {site.run_dir}" in failed.stderr
 
 
+@needs_root
+@pytest.mark.skipif(UNPRIVILEGED_FROM <= 80, reason="everybody may open port 80 here")
+def test_a_port_of_roots_is_named_with_what_to_do():
+    said = told_to_other_user(lambda: check_ports(["127.0.0.1:80"], ours=[]))
+    assert said.startswith("Port 80 may be opened by root only (listen: 127.0.0.1:80). Choose one from 1024 on, ")
+
+
+@needs_root
+def test_what_runs_as_another_user_is_no_launcher_that_does_not_answer(site_of):
+    """`status`, say, without sudo."""
+    site = site_of({"app": {"target": ECHO, "workers": 1}}).start()
+    site.folder.chmod(0o755)
+    for ask in (lambda: control.call(site.run_dir, "GET", "/status"), lambda: show(site.run_dir, None, 1, False)):
+        said = told_to_other_user(ask)
+        assert "another user's" in said and ": sudo " in said, said
+
+
+@needs_root
+def test_an_interpreter_out_of_the_users_reach_is_named_with_the_folder_that_is_closed(site_of):
+    site = open_site(site_of, user=USER)
+    closed = site.folder / "closed"
+    (closed / "bin").mkdir(parents=True)
+    (closed / "bin" / "python").symlink_to("/usr/bin/python3")
+    closed.chmod(0o700)
+    site.settings["apps"]["app"]["python"] = str(closed)
+    site.write()
+    failed = site.command("--check", "config.yaml", program=program(site))
+    assert failed.returncode == 1
+    reached = (
+        f"user: {USER} may not enter {closed}, and so cannot reach {closed}/bin/python (the Python of app app). "
+    )
+    assert failed.stderr.startswith(reached)
+
+
+@needs_root
+def test_an_interpreter_below_a_closed_folder_is_not_said_to_be_no_program(site_of):
+    site = site_of()
+    (site.folder / "bin").mkdir()
+    (site.folder / "bin" / "python").symlink_to(sys.executable)
+    app = {"target": "a:b", "python": str(site.folder / "bin" / "python")}
+    said = told_to_other_user(lambda: AppSettings.model_validate(app))
+    assert f"{app['python']} cannot be reached: {site.folder} may not be entered" in said
+
+
 def test_an_address_of_another_machine_is_no_place_to_listen(site_of):
     site = site_of(listen="192.0.2.1:8080")
     failed = site.command(str(site.config))
@@ -226,7 +279,7 @@ def test_without_nginx_the_command_that_installs_it_is_shown(site_of):
 @pytest.mark.parametrize(
     ("about", "says"),
     [
-        ("nginx version: nginx/1.18.0", "is nginx 1.18.0; 1.22.1 is the oldest that works"),
+        ("nginx version: nginx/1.18.0", "/nginx -V` says, and too old: 1.22.1 or newer is needed."),
         ("nginx version: nginx/1.30.0\nconfigure arguments: --modules-path=/none", "has no njs"),
         ("something else", "is no nginx"),
     ],
@@ -243,6 +296,8 @@ def test_an_nginx_that_will_not_do_is_refused(site_of, about, says):
     assert failed.returncode == 1
     assert says in failed.stderr
     assert "apt-get install" in failed.stderr or says == "is no nginx"
+    if "1.22.1" in says:
+        assert "libnginx-mod-http-js" not in failed.stderr, "not what brought the one that is too old"
 
 
 def test_a_run_dir_that_another_launcher_holds_is_refused(site_of):

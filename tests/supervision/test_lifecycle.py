@@ -325,12 +325,12 @@ def test_root_runs_nginx_and_workers_as_the_configured_user(site_of):
     site.start(program=[sys.executable, str(copy_project(site.folder / "project"))])
     reply = site.ask()
     assert reply.json["uid"] != 0
-    assert not site.said("run as root")
     workers = [process for process in site.processes() if "worker process" in " ".join(process.cmdline())]
     assert workers and {process.uids().real for process in workers} == {reply.json["uid"]}
     assert stat.S_IMODE(site.run_dir.stat().st_mode) == 0o710
     assert site.ask(method="POST", body=b"x" * 3_000_000).json["size"] == 3_000_000
     assert site.stop() == 0
+    assert not site.said("run as root")
     site.check_nothing_left()
 
 

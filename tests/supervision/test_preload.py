@@ -1,12 +1,10 @@
-"""Import once, fork: what forks share, what they have of their own, and which apps are spawned instead."""
+"""Import once, fork: what forks share, and what they have of their own."""
 
-import contextlib
 import fcntl
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -178,118 +176,6 @@ def test_a_fork_has_the_descriptors_and_signals_of_a_spawned_worker(site_of):
         )
     assert [re.sub("[.].*", "", link) for link in kinds[0]] == [re.sub("[.].*", "", link) for link in kinds[1]]
     assert signals[0] == signals[1], "blocked, ignored, caught"
-
-
-# --- apps that must not be forked
-
-
-def opens(device: str) -> bool:
-    with contextlib.suppress(OSError), Path(device).open("rb", buffering=0):
-        return True
-    return False
-
-
-# One that may be opened here and does something; which there are differs from machine to machine.
-DEVICES = (
-    "/dev/fuse",
-    "/dev/net/tun",
-    "/dev/loop-control",
-    "/dev/kmsg",
-    "/dev/rtc0",
-    "/dev/hpet",
-    "/dev/dri/card0",
-)
-DEVICE = next(filter(opens, DEVICES), "")
-
-THREAD = (
-    "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), name='poll-instruments'{}).start()"
-)
-
-
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        (THREAD.format(", daemon=True"), r"starts a thread at import \(poll-instruments\)"),
-        ("import sqlite3\nDB = sqlite3.connect('my.db')\nDB.execute('create table if not exists t (x)')", "my.db"),
-        ("import subprocess\nP = subprocess.Popen(['sleep', '3600'])", r"starts a program at import \(sleep\)"),
-        *(
-            pytest.param(code, reason, marks=pytest.mark.slow)
-            for code, reason in [
-                (THREAD.format(""), r"starts a thread at import \(poll-instruments\)"),
-                (
-                    "import _thread, time\n_thread.start_new_thread(time.sleep, (3600,))",
-                    "starts a thread of a native library",
-                ),
-                (
-                    "import socket\nS = socket.create_connection(os.environ['PEER'].split(':'))",
-                    r"opens a socket at import \(127",
-                ),
-                ("import asyncio\nLOOP = asyncio.new_event_loop()", "makes an event loop at import"),
-                ("PIPE = os.pipe()", "opens a pipe at import"),
-                (
-                    "import time\nif not os.fork():\n    time.sleep(.2)\n    os.execvp('sleep', ['sleep', '3600'])",
-                    r"starts a program at import \(sleep\)",
-                ),
-                ("FILE = open(__file__)\nFILE.readline()", r"keeps a file open at import \(.*app.py\)"),
-                (f"DEVICE = open({DEVICE!r}, 'rb', buffering=0)", r"opens a device at import"),
-            ]
-        ),
-    ],
-)
-def test_an_app_that_must_not_be_forked_is_spawned_and_says_why(site_of, code, reason):
-    if "DEVICE" in code and not DEVICE:
-        pytest.skip("there is no device to open here")
-    with socket.create_server(("127.0.0.1", 0)) as peer:
-        site = echo_site(site_of, code, app={"env": {"PEER": f"127.0.0.1:{peer.getsockname()[1]}"}})
-        (line,) = site.said("each worker imports it anew")
-        assert line.startswith("App app: each worker imports it anew, because it ")
-        assert line.endswith("preload: false says so at once.")
-        assert site.says(reason), line
-        assert set(imports(site)[1:]) == set(site.table().values())
-        until(lambda: not running(imports(site)[0]), "the process that imported it for nothing is gone")
-        assert site.parents() == []
-        assert asked(site, "app2")["pid"] == site.pid("app2")
-        old = site.kill("app1")
-        site.back("app1", old)
-        assert len(site.said("each worker imports it anew")) == 1, "said once"
-        assert len(imports(site)) == 4, "the parent, two workers, and the one that replaced the first"
-        if "sleep', '3600'" not in code:  # what apps start is theirs to end
-            assert site.stop() == 0
-            site.check_nothing_left()
-
-
-FORKABLE = """
-import asyncio, concurrent.futures, logging, mmap, sqlite3, subprocess, threading
-
-logging.basicConfig(filename="my.log")
-with open(__file__, "rb") as file:
-    MAP = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-DB = sqlite3.connect(":memory:")
-subprocess.run(["true"])
-thread = threading.Thread(target=print)
-thread.start()
-thread.join()
-asyncio.run(asyncio.sleep(0))
-POOL = concurrent.futures.ThreadPoolExecutor()
-"""
-
-
-def test_what_is_no_reason_not_to_fork(site_of):
-    site = echo_site(site_of, FORKABLE)
-    assert site.said("anew") == [], "were there a reason, the line would name it"
-    assert imports(site) == site.parents()
-    assert asked(site, "app2")["pid"] == site.pid("app2")
-
-
-def test_openblas_is_no_reason_not_to_fork(site_of):
-    site = echo_site(
-        site_of,
-        "import numpy\nBIG = numpy.ones((300, 300)); BIG @ BIG\n"
-        "serve = app\nasync def app(scope, receive, send):\n"
-        "    ME['sum'] = float((BIG @ BIG).sum())\n    await serve(scope, receive, send)\n",
-    )
-    assert imports(site) == site.parents()
-    assert asked(site, "app2")["sum"] == 300.0**3, "it computes in a fork"
 
 
 # --- a worker's life

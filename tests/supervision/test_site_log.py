@@ -15,7 +15,7 @@ from support.real_site import LAUNCHER as PROGRAM
 from support.real_site import Site, until
 from support.small_disk import small_disk
 
-# Prints what it is asked for: /?say=word, ten times.
+# Asked for anything, the app prints the words in the file `say`, a line each.
 LOUD = """
 me_before = me
 def me():
@@ -119,6 +119,7 @@ def test_workers_without_a_launcher_keep_to_a_bound_too(site_of):
         return "Begun anew" in log.read_text()
 
     until(begun_anew, "the log does not grow for ever")
+    assert logs(site)[-1].endswith(f"without a launcher to take it, is in {log}")
 
 
 # --- the file alone
@@ -136,6 +137,14 @@ def test_every_line_is_read_as_it_was_written(text):
         Line("2026-11-24 14:30:01", LAUNCHER, True, text),
     ):
         assert Line.parse(str(line)) == line
+
+
+def test_a_text_of_several_lines_passes_for_nobody_elses(tmp_path):
+    log, _ = written(tmp_path)
+    log.write("one\n2026-11-24 14:30:01 launcher | two\n", "app1")
+    log.flush(60)
+    lines = [Line.parse(line) for line in (tmp_path / site_log.NAME).read_text().splitlines()]
+    assert {line.name for line in lines} == {"app1"} and len(lines) == 3
 
 
 def test_a_full_disk_is_told_of_once_and_the_log_goes_on_when_there_is_room(tmp_path):

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -47,6 +48,28 @@ def hostile_site(site_of, code: str, workers: int = 1, **settings) -> Site:
     with (site.folder / "app.py").open("a") as app:
         app.write(code)
     return site
+
+
+def told_to_other_user(ask: Callable[[], object]) -> str:
+    """What the other user is told who asks for something: the text of the error. In a process of its own."""
+    "".encode("idna")  # Python looks for that in files which the other user may not read
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setgid(pwd.getpwnam(USER).pw_gid)
+            os.setuid(uid())
+            ask()
+        except Exception as error:
+            os.write(write, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
 
 
 def program(site: Site) -> list[str]:

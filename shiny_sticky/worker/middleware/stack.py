@@ -10,7 +10,12 @@ from ..asgi import ASGIApp
 from ..dependencies import DependencyNotes
 from ..draining import ConnectionTracker, WorkerState
 from ..loading import is_dependency, is_shiny
-from ..options import WorkerOptions
+from ..options import ResumeOptions, WorkerOptions
+from ..resume import page
+from ..resume.middleware import ResumeMiddleware
+from ..resume.page import PageScriptMiddleware
+from ..resume.session import Limits
+from ..resume.sessions import Sessions
 from .accel import AccelMiddleware
 from .assets import AssetMiddleware
 from .autoreload import AutoreloadMiddleware
@@ -33,7 +38,7 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
     notes = _notes(options)
 
     def of_loaded(folder: str) -> bool:
-        return is_dependency(loaded, folder) or (notes is not None and notes.knows(folder))
+        return is_dependency(loaded, folder) or folder == page.FOLDER or (notes is not None and notes.knows(folder))
 
     # From the inside, next to the app, to the outside, next to uvicorn:
     app = loaded
@@ -45,6 +50,8 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
         app = RootPathMiddleware(app, options.path.rstrip("/"))
     if notes is not None:  # outside of both: what the app itself has not found is looked for by whole path
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
+    if options.resume is not None and shiny_apps.imported():  # outside of the app, whose pages it changes
+        app = PageScriptMiddleware(app)
     if lib:  # outside of all that finds files, to ask for the page's style sheets as a browser would
         app = PreloadMiddleware(app, options.path)
     app = AccelMiddleware(app)  # outside of the app, whose headers it takes, and inside of what sets one itself
@@ -52,9 +59,19 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
         current = functools.partial(nginx_cache.is_current, options.link, options.name)
         app = AssetMiddleware(app, current, options.cache, lib, of_loaded)
     app = ConnectionTracker(app, state)  # outside of all that answers, to count that as well
+    if options.resume is not None:  # outside of what counts sessions: of a session it lets in the first connection
+        app = _resumable(app, options.name, options.resume, state)
     if options.release:  # outside even of that: it is no session, and nothing that a draining process waits for
         app = AutoreloadMiddleware(app, state, options.path, options.release)
     return app
+
+
+def _resumable(app: ASGIApp, name: str, options: ResumeOptions, state: WorkerState) -> ASGIApp:
+    """Let sessions outlive their connections."""
+    sessions = Sessions(Limits(options.timeout, options.buffer), options.max_suspended, state)
+    resuming = ResumeMiddleware(app, name, sessions, [header.lower().encode() for header in options.user_headers])
+    state.is_resumed = resuming.is_resumed
+    return resuming
 
 
 def _notes(options: WorkerOptions) -> DependencyNotes | None:

@@ -1,0 +1,136 @@
+"""A TCP proxy between clients and a server, whose connections can be cut in every way that networks know."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+Cut = Literal["rst", "fin", "silence"]
+
+T = TypeVar("T")
+
+
+class _Pair:
+    """A client's connection and the one that is made to the server for it."""
+
+    def __init__(self, ends: tuple[asyncio.StreamWriter, asyncio.StreamWriter]) -> None:
+        self._ends = ends
+        self.silent = asyncio.Event()
+        self.open = True
+
+    def cut(self, how: Cut) -> None:
+        """Reset it, close it, or pass nothing more on it without a word to either side."""
+        if how == "silence":
+            self.silent.set()
+            return
+        self.open = False
+        for end in self._ends:
+            if end.transport.is_closing():
+                continue
+            if how == "rst":
+                linger = struct.pack("ii", 1, 0)  # close() sends RST: socket(7), SO_LINGER
+                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                end.transport.abort()
+            else:
+                end.close()
+
+
+class CuttingProxy:
+    """Passes connections on to a port of 127.0.0.1 until told otherwise. Use as a context manager.
+
+    Args:
+        target: the server's port.
+
+    Attributes:
+        port: that clients connect to.
+        reachable: whether new connections are passed on; others are closed at once.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.port = 0
+        self.reachable = True
+        self._target = target
+        self._pairs: set[_Pair] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> CuttingProxy:
+        self._thread.start()
+        server = asyncio.run_coroutine_threadsafe(
+            asyncio.start_server(self._pass_on, "127.0.0.1", 0), self._loop
+        ).result()
+        self.port = server.sockets[0].getsockname()[1]
+        self._server = server
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._call(self._end)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def cut(self, how: Cut) -> int:
+        """Cut all connections that are open; gives how many were."""
+        return self._call(lambda: self._cut(how))
+
+    def disconnect(self, how: Cut = "silence") -> None:
+        """Take the network away: what is open is cut, nothing new gets through."""
+        self.reachable = False
+        self.cut(how)
+
+    def reconnect(self) -> None:
+        """Give the network back; what was cut stays cut."""
+        self.reachable = True
+
+    def _cut(self, how: Cut) -> int:
+        pairs = [pair for pair in self._pairs if pair.open and not pair.silent.is_set()]
+        for pair in pairs:
+            pair.cut(how)
+        return len(pairs)
+
+    def _end(self) -> None:
+        self._server.close()
+        for pair in list(self._pairs):
+            pair.cut("rst")
+
+    def _call(self, act: Callable[[], T]) -> T:
+        """Do something in the proxy's own thread."""
+
+        async def acting() -> T:
+            return act()
+
+        return asyncio.run_coroutine_threadsafe(acting(), self._loop).result()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.reachable:
+            writer.transport.abort()
+            return
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        pair = _Pair((writer, back))
+        self._pairs.add(pair)
+        try:
+            await asyncio.gather(_copy(reader, back, pair), _copy(there, writer, pair))
+        finally:
+            pair.cut("fin")
+            self._pairs.discard(pair)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: _Pair) -> Any:
+    """Pass on one direction; its end ends the other."""
+    try:
+        while data := await reader.read(65536):
+            if pair.silent.is_set():
+                continue  # it is read, so that nobody learns anything
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    if not pair.silent.is_set():
+        pair.cut("fin")
