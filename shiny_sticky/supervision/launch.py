@@ -13,6 +13,7 @@ from shiny_sticky.errors import StickyError
 from shiny_sticky.foreign_folders import who_may_change
 from shiny_sticky.front import configuration, nginx_program
 from shiny_sticky.front.nginx_process import Front, check_ports
+from shiny_sticky.front.nginx_program import Nginx
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import worker_names
@@ -66,13 +67,7 @@ async def serve(source: Source, *, managed: bool, reload: bool = False) -> None:
         _check_places(again, owner, source)
         return again
 
-    @_one_at_a_time  # an app that wakes and a deploy may want it at the same moment
-    def configure(settings: Settings, write: bool, not_shiny: Collection[str]) -> bool:
-        text = configuration.render(settings, program, source.notice, not_shiny=not_shiny)
-        if write:
-            return configuration.install(settings, text, program)
-        configuration.check(settings, text, program)
-        return False
+    configure = _configuring(source, program)
 
     try:
         if managed:
@@ -96,15 +91,19 @@ async def serve(source: Source, *, managed: bool, reload: bool = False) -> None:
         output.flush()
 
 
-def _one_at_a_time(configure: Configure) -> Configure:
-    """The same function, which waits in a thread until no other thread is in it."""
+def _configuring(source: Source, program: Nginx) -> Configure:
+    """What renders and tests nginx's configuration, one at a time: an app that wakes and a deploy may both ask."""
     lock = threading.Lock()
 
-    def waiting(settings: Settings, write: bool, not_shiny: Collection[str]) -> bool:
+    def configure(settings: Settings, write: bool, not_shiny: Collection[str]) -> bool:
+        text = configuration.render(settings, program, source.notice, not_shiny=not_shiny)
         with lock:
-            return configure(settings, write, not_shiny)
+            if write:
+                return configuration.install(settings, text, program)
+            configuration.check(settings, text, program)
+            return False
 
-    return waiting
+    return configure
 
 
 async def check(source: Source, *, imports: bool) -> None:
