@@ -63,6 +63,7 @@ COLUMNS = {
     "bytes_update": ("bytes/update", 0),
     "mb_user": ("MB a user", 2),
     "kb_session": ("KB a session", 0),
+    "link_ms": ("ms on 20 Mbit/s", 2),
     "mb_all": ("MB in all", 0),
     "cpu_client": ("CPU of a client %", 0),
     "late_ms": ("clients late, ms", 1),
@@ -260,9 +261,9 @@ ALL = (
         12,
         "How messages are sent",
         wire.wire,
-        "60 users of the light app, all in one process, who think for 1 s: with each of uvicorn's protocols, and "
+        "60 users, all in one process, who think for 1 s: with each of uvicorn's protocols, and "
         "with this project's settings. CPU and memory are those of all processes, the project's with its nginx.",
-        "cpu_update messages_update bytes_update kb_session p50_ms p95_ms",
+        "cpu_update messages_update bytes_update link_ms kb_session p50_ms p95_ms",
         (Target("CPU an update below uvicorn's, without its nginx", "cpu_update", 1.0, ("uvicorn",)),),
         "cpu_update",
         "uvicorn",

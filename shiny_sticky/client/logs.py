@@ -34,13 +34,7 @@ def show(run_dir: Path, whose: str | None, number: int, follow: bool) -> None:
     Raises:
         StickyError: there is no log, or it is another user's; or nothing in it is that worker's.
     """
-    try:
-        log = (run_dir / NAME).open("rb")
-    except PermissionError:
-        raise StickyError(f"The logs in {run_dir} are another user's: sudo {program.again()}") from None
-    except OSError:
-        raise StickyError(f"No site has run in {run_dir} yet. Start one: {program.name()} app.py") from None
-    with log:
+    with _opened(run_dir) as log:
         found, names = _last(log, youngest_first(run_dir / NAME)[1:], whose, number)
         if whose and not found and not follow:
             raise StickyError(
@@ -52,8 +46,23 @@ def show(run_dir: Path, whose: str | None, number: int, follow: bool) -> None:
             output.logged(line)
             if not output.is_read:
                 return
-        if _is_younger(others := run_dir / WORKERS_LOG, run_dir / NAME):
-            output.event(f"What workers have printed since then, without a launcher to take it, is in {others}")
+    others = run_dir / WORKERS_LOG
+    if _is_younger(others, run_dir / NAME):
+        output.event(f"What workers have printed since then, without a launcher to take it, is in {others}")
+
+
+def _opened(run_dir: Path) -> BinaryIO:
+    """The log of a site.
+
+    Raises:
+        StickyError: there is none, or it is another user's.
+    """
+    try:
+        return (run_dir / NAME).open("rb")
+    except PermissionError:
+        raise StickyError(f"The logs in {run_dir} are another user's: sudo {program.again()}") from None
+    except OSError:
+        raise StickyError(f"No site has run in {run_dir} yet. Start one: {program.name()} app.py") from None
 
 
 def _is_younger(file: Path, other: Path) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import watchfiles
 
+from shiny_sticky import program
 from shiny_sticky.errors import StickyError
 from shiny_sticky.settings.model import DeploySettings, Settings
 from shiny_sticky.settings.source import Source
@@ -50,9 +51,20 @@ async def deploy_at_changes(supervisor: Supervisor, source: Source) -> None:
     Args:
         supervisor: who deploys.
         source: of the settings.
+    """
+    try:
+        await _deploy_at_changes(supervisor, source)
+    except OSError as error:
+        supervisor.site.output.problem(
+            f"--reload can watch no files: {error}. Deploy yourself after an edit: {program.name()} reload"
+        )
+
+
+async def _deploy_at_changes(supervisor: Supervisor, source: Source) -> None:
+    """Do so.
 
     Raises:
-        OSError: the folders cannot be watched.
+        OSError: the folders cannot be watched; the system watches too many already, say.
     """
     site = supervisor.site
     while True:

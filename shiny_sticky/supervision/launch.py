@@ -46,18 +46,12 @@ async def serve(source: Source, *, managed: bool, reload: bool = False) -> None:
     output = _output(chosen, never_waits=True)
     owner = owner_of(chosen)
     _check_places(chosen, owner, source)
-    if (
-        owner.switches
-        and source.file is not None
-        and (why := who_may_change(source.file / "its content", owner.gid))
-    ):
-        output.problem(f"Whoever may change {source.file} decides what root runs, and {why}.")
+    _warn_of_writers(source, owner, output)
     run_dir = RunDir(chosen.run_dir, owner)
     run_dir.prepare()
     run_dir.lock()
-    limits = chosen.log
-    log = SiteLog(run_dir.path / site_log.NAME, limits.max_size, limits.keep, report=output.print_only)
-    output.log = log
+    log_file = run_dir.path / site_log.NAME
+    output.log = log = SiteLog(log_file, chosen.log.max_size, chosen.log.keep, report=output.print_only)
     front = Front(program, chosen.nginx.conf, run_dir.path, lambda line: output.relay("nginx", line))
     front.adopt_running()
     managed = managed and chosen.nginx.managed
@@ -81,8 +75,7 @@ async def serve(source: Source, *, managed: bool, reload: bool = False) -> None:
                 services.append(lambda: autoreload.deploy_at_changes(supervisor, source))
             await supervisor.run(services)
     except StickyError as error:  # whoever called shows it
-        for line in f"{getattr(error, 'traceback', '')}\n{error}".strip().splitlines():
-            log.write(line, is_error=True)
+        log.write(f"{getattr(error, 'traceback', '')}\n{error}".strip(), is_error=True)
         raise
     finally:
         front.clean()
@@ -104,6 +97,14 @@ def _configuring(source: Source, program: Nginx) -> Configure:
             return False
 
     return configure
+
+
+def _warn_of_writers(source: Source, owner: Owner, output: Output) -> None:
+    """Say who else may write the settings file of a root's launcher."""
+    if not owner.switches or source.file is None:
+        return
+    if why := who_may_change(source.file / "its content", owner.gid):
+        output.problem(f"Whoever may change {source.file} decides what root runs, and {why}.")
 
 
 async def check(source: Source, *, imports: bool) -> None:

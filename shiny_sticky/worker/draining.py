@@ -27,10 +27,10 @@ class WorkerState:
         sessions_served: websockets accepted since the start.
         requests: HTTP requests in progress.
         draining: new sessions are refused, and each response closes its connection.
-        on_change: called when there are more or fewer sessions, or some are about to come.
         suspended: sessions, of those that are open, that have lost their connection and wait for another one.
         is_resumed: whether a websocket's path belongs to a session that has its place already.
         before_exit: what is called when the server is about to close all connections.
+        on_change: called when there are more or fewer sessions, or some are about to come.
     """
 
     def __init__(self, visitors: Visitors, max_sessions: int = 0) -> None:
@@ -42,10 +42,10 @@ class WorkerState:
         self.requests = 0
         self.draining = False
         self._last_end = time.monotonic()
-        self.on_change: Callable[[], None] = lambda: None
         self.suspended = 0
         self.is_resumed: Callable[[str], bool] = lambda path: False
         self.before_exit: list[Callable[[], None]] = []
+        self.on_change: Callable[[], None] = lambda: None
         self._idle: asyncio.Event | None = None
         self._waiting_for_drain: list[asyncio.Event] = []
 

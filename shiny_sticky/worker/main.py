@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from . import shiny_apps
+from . import privileges, shiny_apps
 from .asgi import ASGIApp
 from .control_channel import ControlChannel
 from .draining import WorkerState
@@ -34,6 +34,7 @@ def main() -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    privileges.give_up_ports()
     options = WorkerOptions.from_json(sys.argv[2])
     return run_fork_server(options) if options.forks else run_worker(options)
 

@@ -1,6 +1,7 @@
 """A Cookie header as long as nginx takes costs it hardly more than a harmless one, in time and in memory."""
 
 import json
+import math
 import re
 import socket
 import subprocess
@@ -90,23 +91,32 @@ class Client:
         self._socket.close()
 
 
-def cost(site: Site, lines: list[str]) -> float:
-    """The seconds of CPU that a request takes nginx: of several rounds the best, for others use the machine too."""
-    client = Client(site, lines)
-    client.ask(5)
-    best = min(client.ask(30) for _ in range(5))
-    client.close()
-    return best
+def is_hardly_more(site: Site, lines: list[str], others: list[str]) -> bool:
+    """Whether a request takes nginx less than three times the CPU of another.
+
+    Asked by turns, the best of several rounds each, more where it is close: others use the machine, too.
+    """
+    clients = [Client(site, lines), Client(site, others)]
+    for client in clients:
+        client.ask(5)
+    best = [math.inf, math.inf]
+    for number in range(20):
+        best = [min(before, client.ask(30)) for before, client in zip(best, clients, strict=True)]
+        if number >= 2 and best[0] < 3 * best[1]:
+            break
+    for client in clients:
+        client.close()
+    return best[0] < 3 * best[1]
 
 
 @pytest.mark.parametrize("lines", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_cookie_costs_hardly_more_than_a_harmless_one_of_its_length(one_nginx, lines):
-    assert cost(one_nginx, lines) < 3 * cost(one_nginx, HARMLESS)
+    assert is_hardly_more(one_nginx, lines, HARMLESS)
 
 
 @pytest.mark.parametrize("lines", HOSTILE.values(), ids=HOSTILE)
 def test_the_longest_line_costs_hardly_more_than_a_short_one(one_nginx, lines):
-    assert cost(one_nginx, lines[-1:]) < 3 * cost(one_nginx, SHORT)
+    assert is_hardly_more(one_nginx, lines[-1:], SHORT)
 
 
 def test_memory_stays_flat_over_a_thousand_hostile_cookies(one_nginx):

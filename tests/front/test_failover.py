@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from support.load import PAUSE
 from support.real_site import ECHO, Site, until
 from support.waiting import answers
 
@@ -186,7 +187,7 @@ def test_killing_workers_under_load_loses_no_page(site_of):
     stop, failures, loaded = threading.Event(), [], collections.Counter()
 
     def load_pages(cookie):
-        while not stop.is_set():
+        while not stop.wait(PAUSE):
             reply = site.ask(cookie=cookie)
             loaded[cookie] += 1
             if reply.status != 200:

@@ -130,9 +130,10 @@ def test_every_command_of_its_every_day_runs(service):
     assert "serving" in said
 
 
-def test_the_app_can_write_its_temporary_files_and_nothing_of_its_own_code(service):
+def test_the_app_can_write_its_temporary_files_and_has_no_rights_beyond(service):
     code = """
-import tempfile
+import re, tempfile
+ME['rights'] = re.findall(r'Cap(?:Inh|Prm|Eff|Amb):\\s*(\\w+)', open('/proc/self/status').read())
 ME['temporary'] = tempfile.gettempdir()
 try:
     open(__file__, 'a')
@@ -142,6 +143,7 @@ except OSError as error:
     service.write_app(code)
     service.run("systemctl reload dashboard")
     seen = service.ask().json
+    assert {int(rights, 16) for rights in seen["rights"]} == {0}, "the launcher may open port 80, the app may not"
     assert (seen["temporary"], seen["refused"]) == ("/var/lib/dashboard/tmp", "Permission denied")
 
 

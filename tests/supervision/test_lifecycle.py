@@ -228,7 +228,10 @@ def test_an_app_that_does_not_import_gives_one_traceback_and_leaves_nothing(site
 
 @pytest.mark.parametrize(
     ("preload", "says"),
-    [(True, "App app: its import was not done within 0.7 s"), (False, "app1 did not answer within 0.7 s")],
+    [
+        (True, "App app: its import was not done within 0.7 s"),
+        pytest.param(False, "app1 did not answer within 0.7 s", marks=pytest.mark.slow),
+    ],
 )
 def test_what_does_not_answer_in_time_is_named(site_of, preload, says):
     site = site_of({"app": {"target": "slow.py", "workers": 1, "start_timeout": 0.7, "preload": preload}})
@@ -241,7 +244,10 @@ def test_what_does_not_answer_in_time_is_named(site_of, preload, says):
 
 @pytest.mark.parametrize(
     ("code", "says"),
-    [("import sys; sys.exit(7)", "cannot be imported"), ("import os; os._exit(7)", "exited with code 7")],
+    [
+        pytest.param("import sys; sys.exit(7)", "cannot be imported", marks=pytest.mark.slow),
+        ("import os; os._exit(7)", "exited with code 7"),
+    ],
 )
 def test_a_worker_that_ends_while_it_loads_is_named(site_of, code, says):
     site = site_of({"app": {"target": "ends.py", "workers": 2}})

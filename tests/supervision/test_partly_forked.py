@@ -208,7 +208,14 @@ async def app(scope, receive, send):
 FAILS = "await receive(); await send({'type': 'lifespan.startup.failed', 'message': 'no'})\n        return"
 
 
-@pytest.mark.parametrize("wrong", ["os.abort()", FAILS, "time.sleep(3600)"], ids=["crashes", "fails", "hangs"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param("os.abort()", id="crashes"),
+        pytest.param(FAILS, id="fails", marks=pytest.mark.slow),
+        pytest.param("time.sleep(3600)", id="hangs", marks=pytest.mark.slow),
+    ],
+)
 def test_what_does_not_work_when_forked_is_found_by_the_first_fork_and_not_shared(site_of, wrong):
     """Nothing in the process that it would be forked off shows it."""
     site = echo_site(site_of, FORKED_WRONGLY.format(wrong=wrong), app={"start_timeout": 10})

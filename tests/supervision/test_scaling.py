@@ -17,6 +17,7 @@ from shiny_sticky.supervision.scaling import (
     WorkerLoad,
     decide,
 )
+from shiny_sticky.supervision.status import scaled
 from support.real_site import ECHO, Site, until
 
 PLENTY = Memory(total=16 << 30, available=12 << 30)
@@ -95,6 +96,20 @@ def test_nobody_leaves_too_early_nor_beside_another_nor_below_what_is_needed(bus
 def test_the_memory_is_that_of_the_machine_or_of_a_group_with_less():
     found = look()
     assert 0 <= found.available <= found.total
+
+
+def test_status_says_how_many_there_are_and_why_for_apps_whose_number_changes():
+    app = {
+        "name": "app",
+        "workers": 3,
+        "min": 1,
+        "max": 8,
+        "sessions": 9,
+        "room": 15,
+        "scaled": "grows from 2 to 3",
+    }
+    status = {"apps": [app, {**app, "name": "other", "min": 8}]}
+    assert scaled(status) == ["app: 3 of 1 to 8 workers, 9 sessions, room for 15 more; it grows from 2 to 3"]
 
 
 # --- with real workers

@@ -109,6 +109,15 @@ def test_where_no_site_has_run_that_is_said(site_of):
     assert "No site has run in /" in failed.stderr and "Start one: python3 " in failed.stderr
 
 
+def test_why_a_start_has_failed_can_be_read_later(site_of):
+    site = site_of({"app": {"target": "app.py", "workers": 1}})
+    (site.folder / "app.py").write_text("import numpie\n")
+    assert site.command("config.yaml").returncode == 1
+    lines = [Line.parse(line) for line in (site.run_dir / "site.log").read_text().splitlines()]
+    assert "ModuleNotFoundError: No module named 'numpie'" in [line.text for line in lines]
+    assert lines[-1].text.startswith("App app: ") and lines[-1].is_error
+
+
 def test_workers_without_a_launcher_keep_to_a_bound_too(site_of):
     site = echo_site(site_of, LOUD, workers=1, log={"max_size": "8KB"})
     site.kill_launcher()

@@ -14,6 +14,9 @@ from support.real_site import Reply, Site
 # As many loads are under way at a time, at most, when they start on the clock.
 CONNECTIONS = 64
 
+# Seconds between a client's page and its next. Without it one client would keep the machine busy.
+PAUSE = 0.02
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -35,7 +38,7 @@ class PageLoads:
         site: started.
         cookies: that the loads have, in turn; None is a new client.
         rate: loads a second, which start on the clock however long the last ones take. Without it each cookie is
-            that of one client, who loads the page anew once it has it.
+            that of one client, who loads the page anew a moment after it has come.
         ending: what a complete page has in it.
         on_reply: takes each page that is complete.
         on_failure: takes each failure.
@@ -68,7 +71,7 @@ class PageLoads:
         self._clients = [threading.Thread(target=run, args=(what,), daemon=True) for run, what in clients]
 
     def _load_always(self, cookie: str | None) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(PAUSE):
             self._load(cookie)
 
     def _load_at_rate(self, rate: float) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -73,15 +72,20 @@ class Machine:
             ["unshare", "--mount", "--propagation", "private", "sh", BOOT, root, *mounts],
             stdin=subprocess.DEVNULL,
         )
-        self._init = until(self._find_init, "systemd begins")
-        until(self._is_up, "systemd has booted")
-        if PYTHON_FOLDER in self._folders:
-            self.run(f"echo {PYTHON_FOLDER}/lib > /etc/ld.so.conf.d/python.conf; ldconfig")
+        try:
+            self._init = until(self._find_init, "systemd begins")
+            until(self._is_up, "systemd has booted")
+            if PYTHON_FOLDER in self._folders:
+                self.run(f"echo {PYTHON_FOLDER}/lib > /etc/ld.so.conf.d/python.conf; ldconfig")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._init, signal.SIGKILL)  # the kernel ends all others with it
+        for process in psutil.Process(self._boot.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                process.kill()  # of the machine's first process, with which the kernel ends all others
         self._boot.wait(PATIENCE)
         shutil.rmtree(self._folder)
 
@@ -90,7 +94,7 @@ class Machine:
         assert self._boot.poll() is None
         with contextlib.suppress(psutil.Error):
             for process in psutil.Process(self._boot.pid).children(recursive=True):
-                if process.exe() == str(SYSTEMD.resolve()):
+                if process.name() == SYSTEMD.name:
                     return process.pid
         return 0
 
@@ -117,7 +121,7 @@ class Machine:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=3 * PATIENCE,
+            timeout=10 * PATIENCE,
         )
         assert not check or done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done

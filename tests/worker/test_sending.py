@@ -32,8 +32,13 @@ INTERPRETERS = {
     ),
 }
 
+QUICK = ("as installed", "uvicorn alone, and wsproto")
 
-@pytest.fixture(scope="module", params=INTERPRETERS)
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in INTERPRETERS],
+)
 def blocking(request):
     """A worker whose computations keep the event loop from everything else, in each of the interpreters."""
     different, serves_with = INTERPRETERS[request.param]
@@ -67,7 +72,7 @@ def test_a_piece_of_a_response_arrives_while_the_computation_that_sent_it_goes_o
     connection.close()
 
 
-@pytest.mark.parametrize("preload", [True, False])
+@pytest.mark.parametrize("preload", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_shiny_page_is_told_of_busyness_and_of_each_step_of_its_progress_as_they_come(site_of, tmp_path, preload):
     app = {"target": str(APPS / "progress_app.py"), "workers": 1, "preload": preload}
     site = site_of({"app": {**app, "env": {"STEPS_MAY_END": str(tmp_path)}}}).start()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..asgi import ASGIApp, Message, Receive, Scope, Send
 from ..draining import WorkerState
+from ..resume.page import is_page
 
 SCRIPT = Path(__file__).parent.parent / "autoreload.js"
 
@@ -71,7 +72,7 @@ class AutoreloadMiddleware:
 
         async def send_with_script(message: Message) -> None:
             nonlocal wanted
-            if message["type"] == "http.response.start" and _is_page(message):
+            if message["type"] == "http.response.start" and is_page(message.get("headers", [])):
                 wanted = True
                 kept = [(key, value) for key, value in message["headers"] if key.lower() not in OF_CONTENT]
                 message = {**message, "headers": [*kept, (b"cache-control", b"no-store")]}
@@ -95,12 +96,6 @@ def _unconditional(scope: Scope) -> Scope:
     if not any(key == b"accept" and b"text/html" in value for key, value in scope["headers"]):
         return scope
     return {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in CONDITIONS]}
-
-
-def _is_page(message: Message) -> bool:
-    """Whether a response is HTML, as such."""
-    headers = {key.lower(): value for key, value in message.get("headers", ())}
-    return headers.get(b"content-type", b"").startswith(b"text/html") and b"content-encoding" not in headers
 
 
 async def _send_script(send: Send) -> None:

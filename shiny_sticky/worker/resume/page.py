@@ -59,7 +59,7 @@ class _PageResponder:
 
     async def send(self, message: Message) -> None:
         """Take a message of the app's."""
-        if message["type"] == "http.response.start" and _is_page(message["headers"]):
+        if message["type"] == "http.response.start" and is_page(message["headers"]):
             self._start = message
         elif message["type"] == "http.response.body" and self._start is not None:
             await self._look(self._start, message)
@@ -90,7 +90,7 @@ async def _serve_script(send: Send) -> None:
     await send({"type": "http.response.body", "body": SCRIPT})
 
 
-def _is_page(headers: Headers) -> bool:
+def is_page(headers: Headers) -> bool:
     """Whether a response is HTML that can be read."""
     given = {key.lower(): value for key, value in headers}
     return given.get(b"content-type", b"").startswith(b"text/html") and b"content-encoding" not in given
