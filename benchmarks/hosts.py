@@ -16,12 +16,12 @@ from typing import Any
 import psutil
 
 import backends
-from contestants import QUIET_UVICORN, Hash
+from contestants import CORES, QUIET_UVICORN, Hash
 from programs import Missing, Program, folder, port_answers
 from support.real_site import Site, free_port
 
 # What this project is given besides the app, in its two forms.
-AS_IT_COMES: dict[str, Any] = {}
+AS_IT_COMES: dict[str, Any] = {"workers": {"min": CORES, "max": 64}}  # as `auto`, but for memory
 AS_IT_WAS: dict[str, Any] = {"workers": 4, "empty_flushes": True}
 
 WORKERS = 4
@@ -61,7 +61,7 @@ class Ours(Host):
     """The project.
 
     Args:
-        settings: of the app; those that are left out have their defaults.
+        settings: of the app; without any, there are as many workers as are needed.
     """
 
     key = "ours"

@@ -88,9 +88,13 @@ def without_settings() -> Site:
 
 def serves_without_settings(options: list[str]) -> None:
     with without_settings() as site:
-        options[options.index("-p") + 1] = "PORT"
+        if "-p" in options:
+            options[options.index("-p") + 1] = "PORT"
+        else:
+            options += ["-p", "PORT"]
         site.start("app.py", *options, config=False)
-        assert site.ask(cookie="sticky=app8").worker == "app8"
+        last = f"app{options[options.index('-w') + 1]}" if "-w" in options else "app4"
+        assert site.ask(cookie=f"sticky={last}").worker == last
 
 
 def writes_settings(arguments: list[str]) -> None:

@@ -91,6 +91,16 @@ class RecycleSettings(Section):
     """Sessions that it has served in all; null is no limit."""
 
 
+class LimitSettings(Section):
+    """What a worker may take, with the programs that it starts; kept where the launcher may make cgroups."""
+
+    memory: Annotated[Size, Field(ge=1), SizeSchema] | None = None
+    """Memory, such as 1GB; a worker that needs more is ended by the system, and replaced. null is no limit."""
+
+    cpu: Annotated[float, Field(gt=0)] | None = None
+    """Cores, such as 1.0 or 0.5; a worker that wants more gets its turns later. null is no limit."""
+
+
 class AppSettings(Section):
     """One app and its workers."""
 
@@ -134,6 +144,10 @@ class AppSettings(Section):
     max_sessions: Annotated[int, Strictly, Field(ge=1)] | None = None
     """Sessions that a worker has at a time; a full one hands new ones to the next. null is no limit."""
 
+    idle_timeout: Annotated[float, Field(gt=0)] | None = None
+    """Seconds without a session or a request, after which the app sleeps: it has no process until the next request
+    wakes it, and begins like that. null: it never sleeps."""
+
     empty_flushes: Annotated[bool, Strictly] = False
     """Send each Shiny page all that Shiny sends, also what says nothing: that other sessions have changed."""
 
@@ -145,6 +159,9 @@ class AppSettings(Section):
 
     recycle: RecycleSettings = Field({}, validate_default=True)
     """When a worker is replaced for its age or size; its sessions go on, as in a deploy."""
+
+    limits: LimitSettings = Field({}, validate_default=True)
+    """What a worker may take, with the programs that it starts."""
 
     @field_validator("python")
     @classmethod

@@ -41,6 +41,11 @@ def worker_of(incarnation: str) -> str:
     return incarnation.partition(".")[0]
 
 
+def is_worker_of(worker: str, app: str) -> bool:
+    """Whether a worker is one of an app's, however many these are."""
+    return re.fullmatch(rf"{re.escape(app)}[0-9]+", worker) is not None
+
+
 def new_incarnation(worker: str) -> str:
     """A name for a new process of a worker, drawn at random: app2.k3f9."""
     return f"{worker}.{_new_tag()}"

@@ -108,6 +108,14 @@ def _size(value: Any) -> int:
     return size
 
 
+def size_in_words(size: int) -> str:
+    """A number of bytes as people write it, and as the settings take it: 1 GB, 1.5 GB, 512 MB."""
+    for unit in ("T", "G", "M", "K"):
+        if size >= SIZE_UNITS[unit]:
+            return f"{round(size / SIZE_UNITS[unit], 2):g} {unit}B"
+    return f"{size} bytes"
+
+
 def as_list(value: Any) -> Any:
     """Take one value for a list of one."""
     return value if isinstance(value, list) else [value]

@@ -31,13 +31,16 @@ class Channels:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, run_dir: RunDir, name: str, *, listens: bool) -> Iterator[Channels]:
+    def open(
+        cls, run_dir: RunDir, name: str, *, listens: bool, listener: socket.socket | None = None
+    ) -> Iterator[Channels]:
         """Open everything; afterwards the process's ends are closed here, and ours as well if its start has failed.
 
         Args:
             run_dir: where its socket and pid file go.
             name: of the incarnation or fork server.
             listens: whether it has a socket to serve on.
+            listener: that socket, if it is there already; else it is made.
 
         Raises:
             OSError: too few descriptors, or the disk is full.
@@ -54,7 +57,8 @@ class Channels:
                 return reading, handed_over(writing)
 
             ours.callback(run_dir.give_up, name)  # once its end of the channel is closed
-            listener = of_process.enter_context(run_dir.bind(name)) if listens else None
+            if listens:
+                listener = of_process.enter_context(listener or run_dir.bind(name))
             pid_file = handed_over(run_dir.open_pid_file(name))
             log = handed_over(run_dir.open_log())
             control, its_control = socket.socketpair()

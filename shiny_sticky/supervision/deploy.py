@@ -17,6 +17,7 @@ from shiny_sticky.front.nginx_process import check_ports
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.site import Configure, Site
+from shiny_sticky.supervision.sleeping import SleepCycles
 from shiny_sticky.supervision.slot import Slot
 
 # Settings that running processes were started with, and that nothing but new ones can take up.
@@ -51,6 +52,7 @@ class Deploy:
         configure: renders nginx's configuration and has nginx test it; writes it if the second argument is true.
             The third are the apps that are not Shiny's. Returns whether it differs from the file.
         keep_filled: takes each slot that the deploy has added.
+        sleep: has the apps that sleep.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class Deploy:
         load: Callable[[], Settings],
         configure: Configure,
         keep_filled: Callable[[Slot], None],
+        sleep: SleepCycles,
     ) -> None:
         self._site = site
         self._load = load
         self._configure = configure
         self._keep_filled = keep_filled
+        self._sleep = sleep
 
     async def run(self) -> str:
         """Check, import, replace, publish.
@@ -82,7 +86,7 @@ class Deploy:
         site.output.event(f"Deploying {len(wanted)} workers, {settings.deploy.surge} at a time")
         try:
             # Before anything that serves is touched.
-            first = {release: worker for worker, release in reversed(wanted.items())}
+            first = {release: worker for worker, release in reversed(wanted.items()) if not self._sleeps(release)}
             await in_parallel(release.prepare(worker) for release, worker in first.items())
             await self._replace(wanted, settings)
         finally:
@@ -109,14 +113,21 @@ class Deploy:
             site.clear_cache()
             await self._roll(wanted, settings.deploy.surge)
             site.resize_pools(settings, grow=True)
-            await self._publish(settings)
+            await publish(site, self._configure, settings)
             site.resize_pools(settings, grow=False)
             site.settings = settings
             if site.output.log is not None:
                 site.output.log.limit(settings.log.max_size, settings.log.keep)
             site.retire([name for name in site.slots if name not in wanted])
+            self._sleep.follow_settings()
         finally:
             site.clear_cache()
+
+    def _sleeps(self, release: Release) -> bool:
+        """Whether the app of a release sleeps: it needs no process now, and takes the release when it wakes."""
+        if not self._site.slots_of(release.app_name):
+            return release.app.idle_timeout is not None
+        return self._site.sleeps(release.app_name)
 
     async def _roll(self, wanted: dict[str, Release], surge: int) -> None:
         """Fill every slot anew, a few at a time; if one fails, those that are being started are given up."""
@@ -124,24 +135,43 @@ class Deploy:
 
         async def replace(name: str, release: Release) -> None:
             async with turns:
-                slot = self._site.slots.get(name) or self._site.new_slot(name, release)
-                await slot.replace(release)
-                if name not in self._site.slots:
-                    self._site.slots[name] = slot
-                    self._keep_filled(slot)
+                slot = self._site.slots.get(name)
+                if slot is None:
+                    await self._add(self._site.new_slot(name, release))
+                else:
+                    await slot.replace(release)
 
         await in_parallel(replace(name, release) for name, release in wanted.items())
 
-    async def _publish(self, settings: Settings) -> None:
-        """Let nginx know what has changed for it."""
-        site = self._site
-        if not await asyncio.to_thread(self._configure, settings, True, site.not_shiny()):
-            return
-        if site.front is not None:
-            await site.front.reload()
-            site.output.event("nginx has read its new configuration")
+    async def _add(self, slot: Slot) -> None:
+        """Take a slot into the table, filled or, if its app sleeps, asleep as well."""
+        if self._sleeps(slot.release):
+            self._sleep.put_to_sleep(slot)
+            self._site.slots[slot.name] = slot
         else:
-            site.output.event(f"{settings.nginx.conf} has changed; nginx is yours to reload: nginx -s reload")
+            await slot.replace(slot.release)
+            self._site.slots[slot.name] = slot
+            self._keep_filled(slot)
+
+
+async def publish(site: Site, configure: Configure, settings: Settings) -> None:
+    """Let nginx know what has changed for it.
+
+    Args:
+        site: what runs.
+        configure: as a deploy has it.
+        settings: to be rendered.
+
+    Raises:
+        StickyError: nginx refuses it, and keeps the configuration that it has.
+    """
+    if not await asyncio.to_thread(configure, settings, True, site.not_shiny()):
+        return
+    if site.front is not None:
+        await site.front.reload()
+        site.output.event("nginx has read its new configuration")
+    else:
+        site.output.event(f"{settings.nginx.conf} has changed; nginx is yours to reload: nginx -s reload")
 
 
 def check_room(folder: Path) -> None:

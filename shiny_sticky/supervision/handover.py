@@ -39,7 +39,8 @@ async def prepare(site: Site, load: Callable[[], Settings]) -> None:
     settings = load()
     refuse_what_needs_a_stop(site.settings, settings)
     try:
-        await in_parallel(release.prepare() for release in set(site.new_releases(settings).values()))
+        releases = set(site.new_releases(settings).values())
+        await in_parallel(release.prepare() for release in releases if not release.app.idle_timeout)
     finally:
         site.drop_unused_releases()
 

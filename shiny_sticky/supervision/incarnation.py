@@ -13,6 +13,7 @@ from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.processes import ManagedProcess, Process
 from shiny_sticky.settings import names
+from shiny_sticky.supervision.cgroups import Group
 from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.worker.protocol import Beat, Failed, ProtocolError, Ready
@@ -37,11 +38,13 @@ class Incarnation(ManagedProcess):
         drain_timeout: seconds that it gives its sessions once it drains, as it was told at its start.
         run_dir: where its socket is.
         output: takes what it prints.
+        group: its control group; None if it has no limits.
 
     Attributes:
         worker: the slot, ``app2``.
         sessions: open websockets, as it said last.
         sessions_served: websockets accepted since the start.
+        idle: seconds for which nothing had been open or about to come, as it said last.
         expected: sessions that are about to come.
         late: seconds by which its event loop is late, on average over the last ten.
         on_load: called when any of these has changed, with the number of visitors who have come by a seat since:
@@ -57,12 +60,14 @@ class Incarnation(ManagedProcess):
         drain_timeout: float,
         run_dir: RunDir,
         output: Output,
+        group: Group | None = None,
     ) -> None:
         super().__init__(process, channels.pipes, run_dir.owner.uid)
         self.name = name
         self.worker = names.worker_of(name)
         self.sessions = 0
         self.sessions_served = 0
+        self.idle = 0.0
         self.expected = 0
         self.late = 0.0
         self.on_load: Callable[[int, int], None] = lambda *_: None
@@ -70,6 +75,8 @@ class Incarnation(ManagedProcess):
         self._drain_timeout = drain_timeout
         self._run_dir = run_dir
         self._output = output
+        self._group = group
+        self._beyond_limits = ""
         self._taken = (0, 0)
         self._ready_at: float | None = None  # on the monotonic clock, as is the end
         self._ended_at: float | None = None
@@ -84,6 +91,11 @@ class Incarnation(ManagedProcess):
             return 0.0
         return (self._ended_at or time.monotonic()) - self._ready_at
 
+    @property
+    def how_it_ended(self) -> str:
+        """Its end in words, such as ``was ended by SIGKILL``; once it has ended."""
+        return self._beyond_limits or processes.how_it_ended(self.exit_code)
+
     def on_line(self, line: str, is_error: bool) -> None:
         """Show what the app prints."""
         self._output.relay(self.worker, line, is_error)
@@ -97,7 +109,7 @@ class Incarnation(ManagedProcess):
                 self.outcome.set_result("")
             case Failed(text, traceback) if not self.outcome.done():
                 self.outcome.set_exception(StartFailed(text, traceback))
-            case Beat() if 0 <= message.sessions <= message.sessions_served and message.expected >= 0:
+            case Beat(sessions, served) if 0 <= sessions <= served and message.expected >= 0 and message.idle >= 0:
                 self._take_beat(message)
             case _:
                 raise ProtocolError(f"not from a worker, or not now: {str(message)[:80]}")
@@ -106,6 +118,7 @@ class Incarnation(ManagedProcess):
         """Note what it serves, and pass on what is new."""
         before = (self.sessions, self.sessions_served, self.expected)
         self.sessions, self.sessions_served, self.expected = beat.sessions, beat.sessions_served, beat.expected
+        self.idle = 0.0 if beat.sessions or beat.expected else beat.idle
         self.late = beat.late / 1000
         taken, self._taken = self._taken, (beat.pages_taken, beat.sessions_taken)
         if taken != self._taken or before != (self.sessions, self.sessions_served, self.expected):
@@ -124,13 +137,15 @@ class Incarnation(ManagedProcess):
         self._ended_at = time.monotonic()
         if self._kill_timer is not None:
             self._kill_timer.cancel()
+        if self._group is not None:
+            self._beyond_limits = self._group.how_it_ended()
+            self._group.remove()
         self._run_dir.remove(self.name)
         asyncio.get_running_loop().call_later(PAGE_SECONDS, self._run_dir.remove_note, self.name)
         self._on_left(self)
         if not self.outcome.done():
-            how = processes.how_it_ended(self.exit_code)
             self.outcome.set_exception(
-                StartFailed(f"{self.worker} {how} before it answered; see its output above.")
+                StartFailed(f"{self.worker} {self.how_it_ended} before it answered; see its output above.")
             )
         self.notify()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from shiny_sticky.errors import StickyError
 from shiny_sticky.foreign_folders import who_may_change
 from shiny_sticky.front import configuration, nginx_program
 from shiny_sticky.front.nginx_process import Front, check_ports
+from shiny_sticky.front.nginx_program import Nginx
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import worker_names
@@ -21,7 +23,7 @@ from shiny_sticky.site_log import SiteLog
 from shiny_sticky.supervision import autoreload, control
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
-from shiny_sticky.supervision.site import Site
+from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.supervisor import Supervisor
 
 
@@ -59,12 +61,7 @@ async def serve(source: Source, *, managed: bool, reload: bool = False) -> None:
         _check_places(again, owner, source)
         return again
 
-    def configure(settings: Settings, write: bool, not_shiny: Collection[str]) -> bool:
-        text = configuration.render(settings, program, source.notice, not_shiny=not_shiny)
-        if write:
-            return configuration.install(settings, text, program)
-        configuration.check(settings, text, program)
-        return False
+    configure = _configuring(source, program)
 
     try:
         if managed:
@@ -85,6 +82,21 @@ async def serve(source: Source, *, managed: bool, reload: bool = False) -> None:
         control.clean(run_dir.path)
         run_dir.unlock()
         output.flush()
+
+
+def _configuring(source: Source, program: Nginx) -> Configure:
+    """What renders and tests nginx's configuration, one at a time: an app that wakes and a deploy may both ask."""
+    lock = threading.Lock()
+
+    def configure(settings: Settings, write: bool, not_shiny: Collection[str]) -> bool:
+        text = configuration.render(settings, program, source.notice, not_shiny=not_shiny)
+        with lock:
+            if write:
+                return configuration.install(settings, text, program)
+            configuration.check(settings, text, program)
+            return False
+
+    return configure
 
 
 def _warn_of_writers(source: Source, owner: Owner, output: Output) -> None:

@@ -11,7 +11,9 @@ from shiny_sticky.output import Output
 from shiny_sticky.processes import Process
 from shiny_sticky.settings import names
 from shiny_sticky.settings.model import AppSettings, Settings
+from shiny_sticky.supervision.activation import ActivationSocket
 from shiny_sticky.supervision.app_import import AppImport
+from shiny_sticky.supervision.cgroups import Groups
 from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
@@ -32,6 +34,7 @@ class Release:
         run_dir: where sockets and pid files go.
         output: where to say what happens.
         pages_follow: whether open pages are to come back with the next release (--reload).
+        groups: the site's control groups; None for a release that no worker comes from.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Release:
         run_dir: RunDir,
         output: Output,
         pages_follow: bool = False,
+        groups: Groups | None = None,
     ) -> None:
         self.app_name = app_name
         self.app: AppSettings = settings.apps[app_name]
@@ -55,6 +59,7 @@ class Release:
         self._import = AppImport(app_name, self.app, folder, run_dir, output)
         self._run_dir = run_dir
         self._output = output
+        self._groups = groups
         self._spare: Incarnation | None = None  # started before it is wanted
         self._proving = asyncio.Lock()  # held until the first fork of a fork server answers
         # Held while a process starts, so that the launcher never has the descriptors of two starts open.
@@ -100,11 +105,12 @@ class Release:
         except StartFailed as failure:
             raise failure.of(self.app_name) from None
 
-    async def start(self, worker: str) -> Incarnation:
+    async def start(self, worker: str, waiting: ActivationSocket | None = None) -> Incarnation:
         """Start a process for a worker, and wait until it answers.
 
         Args:
             worker: such as ``app2``.
+            waiting: the socket on which it is to serve; None for one that is made for it.
 
         Raises:
             StartFailed: it did not come up, and is not running; the app is named.
@@ -117,10 +123,10 @@ class Release:
         async with self._proving:
             await self.prepare()
             if self.fork_server is not None and not self.fork_server.proven:
-                return await self._start_first(worker)
-        return await self._start(worker)
+                return await self._start_first(worker, waiting)
+        return await self._start(worker, waiting)
 
-    async def _start_first(self, worker: str) -> Incarnation:
+    async def _start_first(self, worker: str, waiting: ActivationSocket | None) -> Incarnation:
         """Start the first process that is forked off an import, before any other is.
 
         Some libraries let themselves be forked, and then do not work: if it does not answer, one is tried that
@@ -130,7 +136,7 @@ class Release:
             StartFailed: neither did come up.
         """
         try:
-            incarnation = await self._start(worker)
+            incarnation = await self._start(worker, waiting)
         except StartFailed as failure:
             # The app's own code says what is wrong, or what failed was not the fork.
             if failure.traceback or self._import.distrust or self.fork_server is None:
@@ -146,11 +152,11 @@ class Release:
             self.fork_server.prove()
         return incarnation
 
-    async def _start(self, worker: str) -> Incarnation:
+    async def _start(self, worker: str, waiting: ActivationSocket | None = None) -> Incarnation:
         """Start a process for a worker, and wait until it answers; raises what :meth:`start` does."""
         incarnation = None
         try:
-            incarnation = await self._begin(worker)
+            incarnation = await self._begin(worker, waiting)
             await incarnation.wait_ready(self.app.start_timeout)
             self.is_shiny = incarnation.serves_shiny
         except BaseException as failure:
@@ -181,27 +187,28 @@ class Release:
         """Wait for the end of the fork server."""
         await self._import.wait()
 
-    async def _begin(self, worker: str) -> Incarnation:
-        """Start a process for a worker; it does not answer yet."""
+    async def _begin(self, worker: str, waiting: ActivationSocket | None) -> Incarnation:
+        """Start a process for a worker; it does not answer yet. A socket that is there is good for one try."""
         async with self._start_lock:
-            for _ in range(2):
+            for _ in range(1 if waiting else 2):
                 await self._import.prepare()
                 try:
-                    return await self._begin_once(worker)
+                    return await self._begin_once(worker, waiting)
                 except ForkServerGone:
                     await self._import.wait()
         raise StartFailed("the process that has imported the app ends whenever it is to be forked.")
 
-    async def _begin_once(self, worker: str) -> Incarnation:
+    async def _begin_once(self, worker: str, waiting: ActivationSocket | None) -> Incarnation:
         """Start a process, with a name and files of its own: an earlier one may have been forked, and not told of.
 
         Raises:
             ForkServerGone: the process that it was to be forked off has ended.
         """
-        name = self._run_dir.new_incarnation(worker)
+        name = self._run_dir.new_incarnation(worker) if waiting is None else waiting.name
         notes = self._run_dir.make_notes_folder(self.app_name)
         nginx_cache = self._run_dir.cache if self._cache is not None else ""
-        with Channels.open(self._run_dir, name, listens=True) as channels:
+        listener = None if waiting is None else waiting.listener.dup()
+        with Channels.open(self._run_dir, name, listens=True, listener=listener) as channels:
             options = WorkerOptions(
                 name=name,
                 target=self.app.target,
@@ -224,7 +231,8 @@ class Release:
                 self._output.relay(
                     worker, f"its pid file cannot be written: {problem} ({self._run_dir.path})", True
                 )
-            return Incarnation(name, process, channels, self._drain_timeout, self._run_dir, self._output)
+            group = None if self._groups is None else self._groups.limit(name, process.pid, self.app.limits)
+            return Incarnation(name, process, channels, self._drain_timeout, self._run_dir, self._output, group)
 
     async def _fork_or_spawn(self, options: WorkerOptions, channels: Channels) -> Process:
         if self._import.forks:

@@ -46,7 +46,8 @@ class Scaler:
             await comes_in_time(news.wait, LOOK_SECONDS)
             news.clear()
             app = self._site.settings.apps.get(self._app_name)
-            if app is not None and not app.workers.is_fixed and not self._site.deploying.locked():
+            leave_alone = self._site.deploying.locked() or not self._site.is_awake(self._app_name)
+            if app is not None and not app.workers.is_fixed and not leave_alone:
                 async with self._site.scaling:
                     await self._look(Wanted(app.workers, app.sessions_per_worker, app.spare))
 

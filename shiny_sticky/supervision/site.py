@@ -10,8 +10,10 @@ from pathlib import Path
 from shiny_sticky.front.nginx_process import Front
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import Settings
-from shiny_sticky.settings.names import seat_names, worker_names
+from shiny_sticky.settings.names import is_worker_of, seat_names, worker_names, worker_of
 from shiny_sticky.settings.workers import WorkerRange
+from shiny_sticky.supervision.cgroups import Groups
+from shiny_sticky.supervision.leftovers import OrphanProcess
 from shiny_sticky.supervision.pool import Pool
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
@@ -38,6 +40,8 @@ class Site:
         slots: by the names of the workers; those that new clients come to.
         retired: slots that a deploy has removed; their processes may still have sessions.
         releases: those that workers come from, and earlier ones whose fork servers still run.
+        orphans: what an earlier launcher has left running, until it has ended.
+        groups: the control groups of workers that have limits.
         deploying: held while a deploy or restart replaces processes.
         scaling: held while an app gets more workers or fewer, and by a deploy.
         scaled: what was done last about the number of an app's workers, or not, and why; by app.
@@ -60,6 +64,8 @@ class Site:
         self.slots: dict[str, Slot] = {}
         self.retired: list[Slot] = []
         self.releases: list[Release] = []
+        self.orphans: list[OrphanProcess] = []
+        self.groups = Groups(run_dir.path, output.problem)
         self.deploying = asyncio.Lock()
         self.scaling = asyncio.Lock()
         self.scaled: dict[str, str] = {}
@@ -90,10 +96,22 @@ class Site:
         """
         wanted: dict[str, Release] = {}
         for app_name, app in settings.apps.items():
-            release = Release(app_name, settings, self._folder, self.run_dir, self.output, self._pages_follow)
-            self.releases.append(release)
+            release = self.new_release(app_name, settings)
             wanted |= dict.fromkeys(self._wanted_workers(app_name, app.workers), release)
         return wanted
+
+    def new_release(self, app_name: str, settings: Settings) -> Release:
+        """A new release of one app.
+
+        Args:
+            app_name: the app's.
+            settings: what they say of it.
+        """
+        release = Release(
+            app_name, settings, self._folder, self.run_dir, self.output, self._pages_follow, self.groups
+        )
+        self.releases.append(release)
+        return release
 
     def _wanted_workers(self, app_name: str, workers: WorkerRange) -> list[str]:
         """The workers of an app that go on, and those that it needs to have as many as it must."""
@@ -117,6 +135,19 @@ class Site:
             slot.retire()
         self.remove_unused_links()
         self.retired = [slot for slot in self.retired + removed if slot.alive]
+
+    def has_orphans(self, app_name: str) -> bool:
+        """Whether workers of an earlier launcher still have sessions of an app."""
+        workers = (worker_of(orphan.name) for orphan in self.orphans if orphan.is_worker)
+        return any(is_worker_of(worker, app_name) for worker in workers)
+
+    def sleeps(self, app_name: str) -> bool:
+        """Whether an app, which is served, has no process until somebody comes."""
+        return all(slot.asleep for slot in self.slots_of(app_name))
+
+    def is_awake(self, app_name: str) -> bool:
+        """Whether no worker of an app sleeps, or is being woken."""
+        return all(slot.waiting is None for slot in self.slots_of(app_name))
 
     def new_slot(self, name: str, release: Release) -> Slot:
         """A slot for a worker, not filled yet, and not in the table."""

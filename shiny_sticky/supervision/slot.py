@@ -11,6 +11,7 @@ from shiny_sticky import processes
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import AppSettings, RecycleSettings
+from shiny_sticky.supervision.activation import ActivationSocket
 from shiny_sticky.supervision.incarnation import Incarnation
 from shiny_sticky.supervision.pool import SILENT_SECONDS, Pool
 from shiny_sticky.supervision.release import Release
@@ -49,7 +50,8 @@ class Slot:
 
     Attributes:
         release: a deploy brings another.
-        current: the process that serves; None before the first, and once the slot is retired.
+        current: the process that serves; None before the first, while it sleeps, and once the slot is retired.
+        waiting: the socket that its next process takes over; None unless it sleeps, or is being woken.
         draining: earlier ones that still have sessions.
         restarts: how often it was filled again after a failure.
     """
@@ -67,6 +69,7 @@ class Slot:
         self.name = name
         self.release = release
         self.current: Incarnation | None = None
+        self.waiting: ActivationSocket | None = None
         self.draining: set[Incarnation] = set()
         self.restarts = 0
         self._run_dir = run_dir
@@ -91,6 +94,16 @@ class Slot:
     def silent(self) -> bool:
         """Whether new visitors go elsewhere, because its process does not give a sign of life."""
         return self._pool.is_silent(self.name)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it has no process until somebody comes, and none is being started."""
+        return self.waiting is not None and not self._filling.locked()
+
+    @property
+    def settled(self) -> bool:
+        """Whether its process serves, and is not being replaced."""
+        return self.current is not None and self.current.alive and not self._filling.locked()
 
     async def fill(self) -> None:
         """Start the first process.
@@ -147,6 +160,10 @@ class Slot:
             StartFailed: the new one did not come up; the old one serves on, and its release is the slot's.
         """
         async with self._filling:
+            if self.waiting is not None:  # it sleeps, and wakes as the new one
+                release.is_shiny = self.release.is_shiny
+                self.release = release
+                return
             old, old_release = self.current, self.release
             self.release = release
             try:
@@ -157,8 +174,34 @@ class Slot:
         self._output.event(f"{self.name} is {new.name} now (pid {new.pid})")
         self._drain(old)
 
+    def fall_asleep(self, waiting: ActivationSocket) -> None:
+        """Leave the slot empty until somebody comes: the process that served drains.
+
+        Args:
+            waiting: the socket that the next process takes over.
+
+        Raises:
+            OSError: the disk is full; what served serves on.
+        """
+        try:
+            self._run_dir.link(waiting.name)
+            self._pool.add(self.name)
+        except OSError:
+            waiting.close()
+            raise
+        self.stop_waiting()
+        old, self.current, self.waiting = self.current, None, waiting
+        self._drain(old)
+
+    def stop_waiting(self) -> None:
+        """If it sleeps, wait for nobody any more."""
+        if self.waiting is not None:
+            self.waiting.close()
+            self.waiting = None
+
     def retire(self) -> None:
         """Leave the slot empty: the process that served drains."""
+        self.stop_waiting()
         old, self.current = self.current, None
         self._pool.remove(self.name)
         self._drain(old)
@@ -175,7 +218,7 @@ class Slot:
         Raises:
             StartFailed: it did not come up; what served before serves on.
         """
-        new = await self.release.start(self.name)
+        new = await self.release.start(self.name, self.waiting)
         new.on_load = functools.partial(self._report_load, new)
         try:
             self._run_dir.link(new.name)
@@ -185,6 +228,10 @@ class Slot:
             new.kill()
             await new.wait()
             raise StartFailed(f"App {self.release.app_name}: {self.name} cannot be started: {error}") from None
+        if self.waiting is not None and self.waiting.name == new.name:
+            self.waiting.hand_over()
+            self.waiting = None
+        self.stop_waiting()  # if a process with a socket of its own was needed after all
         self.current = new
         return new
 
@@ -195,7 +242,7 @@ class Slot:
 
     async def _restart_on_exit(self, process: Incarnation) -> None:
         """Fill the slot again, as long as nobody else does."""
-        self._output.problem(f"{self.name} (pid {process.pid}) {processes.how_it_ended(process.exit_code)}")
+        self._output.problem(f"{self.name} (pid {process.pid}) {process.how_it_ended}")
         uptime = process.uptime
         while process is self.current:
             delay = self._backoff.delay(uptime)

@@ -68,12 +68,14 @@ class WorkerStatus:
         name: its slot.
         app: whose it is.
         restarts: how often it was filled again after a failure.
+        asleep: whether it has no process until a request comes.
         incarnations: its processes, the one that serves first.
     """
 
     name: str
     app: str
     restarts: int
+    asleep: bool
     incarnations: list[ProcessStatus]
 
     @classmethod
@@ -82,7 +84,7 @@ class WorkerStatus:
         state = "silent" if slot.silent else "serving"
         serving = [] if slot.current is None else [ProcessStatus.of(slot.current, state)]
         draining = [ProcessStatus.of(process, "draining") for process in slot.draining]
-        return cls(slot.name, slot.release.app_name, slot.restarts, serving + draining)
+        return cls(slot.name, slot.release.app_name, slot.restarts, slot.waiting is not None, serving + draining)
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,8 @@ def table(status: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     columns = ["worker", "process", "pid", "state", "sessions", "served", "memory", "cpu", "restarts", "up"]
     rows = []
     for worker in status["workers"]:
+        if worker["asleep"]:
+            rows.append([worker["name"], "-", "-", "sleeping", "0", *["-"] * 3, str(worker["restarts"]), "-"])
         for one in worker["incarnations"]:
             rows.append(
                 [

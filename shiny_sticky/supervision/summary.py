@@ -20,10 +20,7 @@ EVERYWHERE = {"*": "192.0.2.1", "0.0.0.0": "192.0.2.1", "[::]": "2001:db8::1"}
 def print_summary(site: Site) -> None:
     """Say where the apps are, show the workers, and say what is not as it should be."""
     output, settings = site.output, site.settings
-    network = network_url(settings)
-    for app_name, app in settings.apps.items():
-        elsewhere = f", from other machines at {network}{app.path}" if network else ""
-        output.event(f"{app_name} is at {settings.base_url()}{app.path}{elsewhere}")
+    say_where(site)
     if site.front is None:
         output.event(f'nginx is yours to start: nginx -p "$PWD" -c {settings.nginx.conf}')
     rows = [
@@ -38,6 +35,16 @@ def print_summary(site: Site) -> None:
         output.warning(warning)
     if terminal.is_used():
         output.event("Press Ctrl-C to stop.")
+
+
+def say_where(site: Site) -> None:
+    """Say where the apps are, and which of them sleep."""
+    network = network_url(site.settings)
+    for app_name, app in site.settings.apps.items():
+        elsewhere = f", from other machines at {network}{app.path}" if network else ""
+        site.output.event(f"{app_name} is at {site.settings.base_url()}{app.path}{elsewhere}")
+    if asleep := [app_name for app_name in site.settings.apps if site.sleeps(app_name)]:
+        site.output.event(f"Asleep until a request comes: {', '.join(asleep)}")
 
 
 def network_url(settings: Settings) -> str:

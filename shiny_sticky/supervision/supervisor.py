@@ -11,11 +11,10 @@ from collections.abc import Callable, Collection, Coroutine
 from typing import Any, NoReturn
 
 from shiny_sticky import processes, terminal
-from shiny_sticky.concurrency import in_parallel
 from shiny_sticky.errors import StartFailed, StickyError
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.supervision import handover
-from shiny_sticky.supervision.deploy import Deploy
+from shiny_sticky.supervision.deploy import Deploy, publish
 from shiny_sticky.supervision.leftovers import OrphanProcess, find_orphans
 from shiny_sticky.supervision.log_keeper import rotate_logs
 from shiny_sticky.supervision.nginx_keeper import restart_on_exit, start_or_adopt
@@ -23,7 +22,9 @@ from shiny_sticky.supervision.scaler import Scaler
 from shiny_sticky.supervision.service_manager import ServiceManager
 from shiny_sticky.supervision.shared_folders import empty_shared_folders
 from shiny_sticky.supervision.site import Configure, Site
+from shiny_sticky.supervision.sleeping import SleepCycles
 from shiny_sticky.supervision.slot import Slot
+from shiny_sticky.supervision.starting import start_workers
 from shiny_sticky.supervision.stopping import Stoppable, StopRequest, stop_all
 from shiny_sticky.supervision.summary import print_summary
 
@@ -52,10 +53,10 @@ class Supervisor:
         self._stop = StopRequest(site.output)
         self._leave = asyncio.Event()
         self._last_act: Callable[[], NoReturn] = handover.end_alone
-        self._orphans: list[OrphanProcess] = []
         self._keepers: asyncio.TaskGroup | None = None  # while everything serves
         self._scaled: set[str] = set()  # the apps whose number of workers is looked after
         self._operations: set[asyncio.Task[str]] = set()
+        self._sleep = SleepCycles(site, self._keep, self._publish)
 
     async def run(self, services: Collection[Callable[[], Coroutine[Any, Any, None]]]) -> None:
         """Serve until a signal says to stop; does not return if another launcher takes over.
@@ -67,8 +68,8 @@ class Supervisor:
             StickyError: the workers or nginx do not come up; nothing that was started is left running.
         """
         self._take_signals()
-        self._orphans = find_orphans(self.site.run_dir, self._output)
-        taken_over = bool(self._orphans)
+        self.site.orphans = find_orphans(self.site.run_dir, self._output)
+        taken_over = bool(self.site.orphans)
         informing = asyncio.create_task(self._guarded(self._service_manager.keep_informed))
         serving = asyncio.create_task(self._serve(services))
         ends = [asyncio.create_task(event.wait()) for event in (self._stop.made, self._leave)]
@@ -174,7 +175,7 @@ class Supervisor:
         async with self.site.deploying, self.site.scaling:
             try:
                 with self._service_manager.reloading():
-                    done = await Deploy(self.site, self._load, self._configure, self._keep_slot).run()
+                    done = await Deploy(self.site, self._load, self._configure, self._keep_slot, self._sleep).run()
             except StickyError as failure:
                 for line in getattr(failure, "traceback", "").splitlines():
                     self._output.event(line, style="")
@@ -195,7 +196,8 @@ class Supervisor:
             except StartFailed as failure:
                 slot.report_failure(failure)
                 raise
-        assert slot.current is not None
+        if slot.current is None:
+            return f"{name} sleeps: the next request starts it, with the code as it is then"
         return f"{name} is {slot.current.name} now (pid {slot.current.pid})"
 
     async def _prepare_handover(self) -> str:
@@ -203,6 +205,11 @@ class Supervisor:
         async with self.site.deploying:
             await handover.prepare(self.site, self._load)
         return "The launcher starts anew"
+
+    async def _publish(self) -> None:
+        """Let nginx know which apps are not Shiny's, now that one is awake; each deploy does so anyhow."""
+        if not self.site.deploying.locked():
+            await publish(self.site, self._configure, self.site.settings)
 
     def _keep_slot(self, slot: Slot) -> None:
         self._keep(slot.keep_filled)
@@ -222,7 +229,7 @@ class Supervisor:
     async def _serve(self, services: Collection[Callable[[], Coroutine[Any, Any, None]]]) -> None:
         """Start everything, and keep it."""
         site = self.site
-        await self._start_workers()
+        await start_workers(site, self._sleep)
         if not_shiny := site.not_shiny():
             await asyncio.to_thread(self._configure, site.settings, True, not_shiny)
         site.remove_unused_links()
@@ -231,10 +238,11 @@ class Supervisor:
             await start_or_adopt(site.front, self._output)
         try:
             async with asyncio.TaskGroup() as self._keepers:
-                for orphan in self._orphans:
+                for orphan in self.site.orphans:
                     self._keep(functools.partial(self._drain_orphan, orphan))
                 for slot in site.slots.values():
-                    self._keep(slot.keep_filled)
+                    self._keep_slot(slot)
+                self._sleep.follow_settings()
                 self._keep_scaled()
                 if site.front is not None:
                     self._keep(functools.partial(restart_on_exit, site.front, self._output))
@@ -268,35 +276,12 @@ class Supervisor:
         for line in "".join(traceback.format_exception(error)).splitlines():
             self._output.event(line, style="")
 
-    async def _start_workers(self) -> None:
-        """Start all workers side by side.
-
-        Raises:
-            StartFailed: one did not come up; its app is named.
-        """
-        site = self.site
-        began = time.monotonic()
-        for name, release in site.new_releases(site.settings).items():
-            site.slots[name] = site.new_slot(name, release)
-        total, ready = len(site.slots), 0
-        apps = ", ".join(site.settings.apps)
-        with self._output.progress(f"Starting {total} worker{'s' * (total > 1)} of {apps}") as progress:
-
-            async def fill(slot: Slot) -> None:
-                nonlocal ready
-                await slot.fill()
-                ready += 1
-                progress.update(f"{ready} of {total} workers ready")
-
-            await in_parallel(fill(slot) for slot in site.slots.values())
-        self._output.event(f"{total} of {total} workers ready after {time.monotonic() - began:.1f} s")
-
     async def _drain_orphan(self, orphan: OrphanProcess) -> None:
         """Let a process of an earlier launcher go, now that new ones serve under the workers' names."""
         if orphan.is_worker:
             self._output.event(f"{orphan.name} (pid {orphan.pid}) of an earlier launcher may leave")
         await orphan.leave(self.site.settings.deploy.drain_timeout)
-        self._orphans.remove(orphan)
+        self.site.orphans.remove(orphan)
         if orphan.is_worker:
             self._output.event(f"{orphan.name} (pid {orphan.pid}) has left")
 
@@ -329,12 +314,15 @@ class Supervisor:
         self._service_manager.stopping()
         running: list[Stoppable] = [*site.releases, *(one for slot in site.all_slots for one in slot.alive)]
         if not keep_earlier:
-            running += self._orphans
+            running += self.site.orphans
             if site.front is not None and site.front.pid:
                 running.append(site.front)
         asked = self._stop.drain_timeout
         timeout = site.settings.stop.drain_timeout if asked is None else asked
         await stop_all(running, timeout, self._stop.at_once)
+        for slot in site.slots.values():
+            slot.stop_waiting()
+        site.groups.close()
         if not keep_earlier:
             site.run_dir.remove_links()
             site.run_dir.remove_notes()

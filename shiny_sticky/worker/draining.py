@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from .asgi import ASGIApp, Message, Receive, Scope, Send
@@ -16,8 +17,8 @@ class WorkerState:
     """What a worker is serving; made once, and known to all that count, ask or change it.
 
     Args:
-        visitors: those who have no session yet.
         max_sessions: websockets that may be open at a time; 0 is no limit.
+        visitors: those who have no session yet.
 
     Attributes:
         handshakes: websockets that the app has neither accepted nor refused; each has a place, or more sessions
@@ -32,14 +33,15 @@ class WorkerState:
         on_change: called when there are more or fewer sessions, or some are about to come.
     """
 
-    def __init__(self, visitors: Visitors, max_sessions: int = 0) -> None:
-        self.visitors = visitors
+    def __init__(self, max_sessions: int = 0, visitors: Visitors | None = None) -> None:
+        self.visitors = visitors or Visitors("", "")
         self.max_sessions = max_sessions
         self.handshakes = 0
         self.sessions = 0
         self.sessions_served = 0
         self.requests = 0
         self.draining = False
+        self._last_end = time.monotonic()
         self.suspended = 0
         self.is_resumed: Callable[[str], bool] = lambda path: False
         self.before_exit: list[Callable[[], None]] = []
@@ -51,6 +53,16 @@ class WorkerState:
     def full(self) -> bool:
         """Whether no other session is welcome."""
         return self.draining or 0 < self.max_sessions <= self.sessions + self.handshakes
+
+    @property
+    def _open(self) -> int:
+        """How much is open: handshakes, sessions, and requests."""
+        return self.handshakes + self.sessions + self.requests
+
+    @property
+    def idle_seconds(self) -> float:
+        """Seconds for which nothing has been open."""
+        return 0.0 if self._open else time.monotonic() - self._last_end
 
     @property
     def expected(self) -> int:
@@ -75,7 +87,8 @@ class WorkerState:
 
     def something_ended(self) -> None:
         """Look whether anything is open still, after a handshake, session or request has ended."""
-        if self._idle is not None and not self.handshakes and not self.sessions and not self.requests:
+        self._last_end = time.monotonic()
+        if self._idle is not None and not self._open:
             self._idle.set()
 
     async def idle(self) -> None:

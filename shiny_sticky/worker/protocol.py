@@ -59,6 +59,7 @@ class Beat:
         expected: sessions that are about to come: handshakes, and pages that were served a moment ago.
         pages_taken: pages served since the start to visitors that did not name this worker.
         sessions_taken: handshakes of such visitors since the start.
+        idle: seconds for which nothing has been open, neither a websocket nor a request.
         late: milliseconds by which the event loop has come late to what was due, on average over the last seconds.
     """
 
@@ -67,6 +68,7 @@ class Beat:
     expected: int = 0
     pages_taken: int = 0
     sessions_taken: int = 0
+    idle: float = 0.0
     late: int = 0
 
 

@@ -106,6 +106,7 @@ class Server(uvicorn.Server):
                 expected=state.expected,
                 pages_taken=state.visitors.pages_taken,
                 sessions_taken=state.visitors.sessions_taken,
+                idle=state.idle_seconds,
                 late=round(1000 * sum(self._late) / LATE_BEATS),
             )
         )

@@ -180,7 +180,8 @@ def test_workers_leave_after_a_quiet_time_and_the_names_of_the_gone_lead_to_othe
     until(lambda: app_status(site)["workers"] == 4, "one each, and a spare one")
     for socket in sockets[1:]:
         socket.close()
-    site.says(r"App app shrinks from 4 to 3 workers, app\d leaves: 1 session in 4 workers")
+    shrinks = r"App app shrinks from 4 to 3 workers, app\d leaves: 1 session in 4 workers"
+    until(lambda: site.said(shrinks), "one leaves", timeout=4 * QUIET_SECONDS)
     until(lambda: app_status(site)["workers"] == 2, "one is used, one is spare", timeout=6 * QUIET_SECONDS)
     gone = {"app1", "app2", "app3", "app4"} - set(sessions_of(site))
     for name in gone:

@@ -31,6 +31,7 @@ class Played(Incarnation):
         self.name, self.worker, self.pid = f"app1.{number:04}", "app1", number
         self.alive, self.exit_code = True, None
         self.sessions_served = sessions
+        self._beyond_limits = ""
         self.drained = self.aborted = False
         self._born, self._died, self._hangs_after = now(), None, hangs_after
         self._news = asyncio.Event()
@@ -89,7 +90,7 @@ class Scene:
     def heard(self, text: str) -> list[float]:
         return [at for at, said in self.said if text in said]
 
-    async def start(self, worker: str) -> Played:
+    async def start(self, worker: str, waiting: None = None) -> Played:
         """As a release does."""
         self.starts.append(now())
         await asyncio.sleep(1)

@@ -135,7 +135,8 @@ class Site:
         threading.Thread(target=self._read, args=(self.launcher,), daemon=True).start()
         until(lambda: self.said(r" is at http://") or self.launcher.poll() is not None, "start", timeout)
         assert self.launcher.poll() is None, "\n".join(self.lines)
-        expected = sum(len(self.workers(app)) for app in self.settings["apps"])
+        apps = self.settings["apps"]
+        expected = sum(len(self.workers(app)) for app in apps if not apps[app].get("idle_timeout"))
         # The table of workers is the last that is printed at a start.
         until(lambda: self.said(r"^worker +pid +socket") and len(self.table()) >= expected, "table")
         self.remember_processes()

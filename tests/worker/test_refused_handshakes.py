@@ -7,7 +7,6 @@ import pytest
 import websocket
 
 from shiny_sticky.worker.draining import HANDSHAKE_SECONDS, ConnectionTracker, WorkerState
-from shiny_sticky.worker.visitors import Visitors
 from support.real_site import Site, until
 from support.virtual_clock import run
 
@@ -100,7 +99,7 @@ async def nothing(*_):
 
 def test_a_handshake_that_is_never_accepted_gives_its_place_back():
     async def scenario() -> None:
-        state = WorkerState(Visitors("app1.aaaa", "sticky"), max_sessions=1)
+        state = WorkerState(max_sessions=1)
         never = asyncio.Event()
 
         async def app(scope, receive, send):
@@ -123,7 +122,7 @@ def test_a_handshake_that_is_never_accepted_gives_its_place_back():
 
 def test_a_handshake_whose_client_has_gone_is_no_session():
     async def scenario() -> None:
-        state = WorkerState(Visitors("app1.aaaa", "sticky"), max_sessions=1)
+        state = WorkerState(max_sessions=1)
 
         async def app(scope, receive, send):
             await send({"type": "websocket.accept"})

@@ -34,7 +34,7 @@ async def nothing(*_):
 
 def tracked(status: int = 200, content_type: str = "text/html; charset=utf-8"):
     """The state of a worker, and its app behind the tracker."""
-    state = WorkerState(Visitors("app2.k3f9", "sticky"))
+    state = WorkerState(visitors=Visitors("app2.k3f9", "sticky"))
     return state, ConnectionTracker(answering(status, content_type), state)
 
 

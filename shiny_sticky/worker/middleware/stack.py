@@ -58,6 +58,11 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
     if options.cache is not None:  # outside of all that finds files, to mark and compress what any of them answers
         current = functools.partial(nginx_cache.is_current, options.link, options.name)
         app = AssetMiddleware(app, current, options.cache, lib, of_loaded)
+    return _counted(app, options, state)
+
+
+def _counted(app: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIApp:
+    """Put an app that answers everything behind what has to do with connections."""
     app = ConnectionTracker(app, state)  # outside of all that answers, to count that as well
     if options.resume is not None:  # outside of what counts sessions: of a session it lets in the first connection
         app = _resumable(app, options.name, options.resume, state)
