@@ -11,6 +11,7 @@ from shiny_sticky.errors import StickyError
 from shiny_sticky.front import configuration, nginx_program
 from shiny_sticky.front.nginx_process import Front
 from shiny_sticky.settings.model import Settings
+from shiny_sticky.settings.workers import WorkerRange
 from support.real_site import NGINX
 
 
@@ -68,7 +69,7 @@ def test_the_waiting_page_can_be_read_by_nginxs_user(settings, program):
 
 def test_the_configuration_grows_in_a_straight_line(settings, program):
     def lines(workers: int) -> int:
-        app = settings.apps["app"].model_copy(update={"workers": workers})
+        app = settings.apps["app"].model_copy(update={"workers": WorkerRange(workers, workers)})
         grown = settings.model_copy(update={"apps": {"app": app}})
         return len(configuration.render(grown, program, "for a test").splitlines())
 
