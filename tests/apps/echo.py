@@ -1,10 +1,12 @@
 """An ASGI app without Shiny that tells who serves, what arrived, and does what the query asks for."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -42,6 +44,7 @@ async def answer(scope, receive, send):
     if "sleep" in asked:
         await asyncio.sleep(float(asked["sleep"]))
     if "die" in asked:
+        refuse_connections()
         os.kill(os.getpid(), signal.SIGKILL)
 
     status = int(asked.get("status", 200))
@@ -73,6 +76,14 @@ async def answer(scope, receive, send):
         "uid": os.getuid(),
     }
     await send({"type": "http.response.body", "body": json.dumps(seen).encode()})
+
+
+def refuse_connections():
+    """Listen no more: the system closes a dying process's connections first, and until the rest takes new ones."""
+    for descriptor in range(3, 64):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as copy:
+            if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                copy.shutdown(socket.SHUT_RDWR)
 
 
 async def echo(scope, receive, send):

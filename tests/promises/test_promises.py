@@ -8,7 +8,7 @@ import time
 import pytest
 
 from support.load import PageLoads
-from support.real_site import ROOT, Site, until
+from support.real_site import ROOT, Reply, Site, until
 
 WORKERS = ["app1", "app2", "app3", "app4"]
 
@@ -19,13 +19,20 @@ def demo():
         yield site.start()
 
 
+def told(reply: Reply) -> tuple[int, str | None]:
+    """The status, and the worker that the cookie names."""
+    return reply.status, reply.assigned
+
+
 def answered(site: Site, cookie: str | None, requests: int) -> collections.Counter:
-    """Who answered requests that come 16 at once, by nginx's log."""
+    """Who answered requests that come 16 at once: by the cookie that new clients get, by nginx's log for others."""
     log = site.run_dir / "nginx-access.log"
     before = log.stat().st_size
     with concurrent.futures.ThreadPoolExecutor(16) as clients:
-        statuses = collections.Counter(clients.map(lambda _: site.ask("/", cookie=cookie).status, range(requests)))
-    assert statuses == {200: requests}
+        replies = list(clients.map(lambda _: told(site.ask("/", cookie=cookie)), range(requests)))
+    assert {status for status, _ in replies} == {200}
+    if cookie is None:
+        return collections.Counter(assigned for _, assigned in replies)
 
     def lines() -> list[bytes]:
         with log.open("rb") as written:
