@@ -92,9 +92,10 @@ def serves_without_settings(options: list[str]) -> None:
             options[options.index("-p") + 1] = "PORT"
         else:
             options += ["-p", "PORT"]
+        workers = int(options[options.index("-w") + 1]) if "-w" in options else 4
+        site.settings["apps"]["app"]["workers"] = workers
         site.start("app.py", *options, config=False)
-        last = f"app{options[options.index('-w') + 1]}" if "-w" in options else "app4"
-        assert site.ask(cookie=f"sticky={last}").worker == last
+        assert site.ask(cookie=f"sticky=app{workers}").worker == f"app{workers}"
 
 
 def writes_settings(arguments: list[str]) -> None:

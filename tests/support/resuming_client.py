@@ -138,8 +138,8 @@ class ResumingClient:
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, 1)
             except InvalidHandshake as refused:
-                if isinstance(refused, InvalidStatus) and refused.response.status_code == 410:
-                    raise Ended(410) from None
+                if isinstance(refused, InvalidStatus) and refused.response.body == b"gone":
+                    raise Ended(wire.GONE) from None
                 await asyncio.sleep(wait)
         for number in range(self.outgoing.first, self.outgoing.next):
             with contextlib.suppress(ConnectionClosed):

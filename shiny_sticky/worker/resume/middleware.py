@@ -177,8 +177,12 @@ async def _first_words(receive: Receive) -> dict[str, object] | None:
 
 
 async def _say_whether(session: Session | None, send: Send) -> None:
-    """Answer a page that cannot connect, and wonders whether its session is there."""
-    headers = [(b"cache-control", b"no-store"), (b"content-length", b"0")]
-    status = 410 if session is None else 204
-    await send({"type": "http.response.start", "status": status, "headers": headers[: 1 if session else 2]})
-    await send({"type": "http.response.body", "body": b""})
+    """Answer a page that is about to connect anew. What a websocket's handshake fails for, browsers do not tell."""
+    body = b"gone" if session is None else b"here"
+    headers = [
+        (b"cache-control", b"no-store"),
+        (b"content-type", b"text/plain"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

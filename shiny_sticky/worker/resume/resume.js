@@ -124,6 +124,7 @@
       this.carrier = null;
       /** One that is to carry it. @type {WebSocket | null} */
       this.candidate = null;
+      this.attempting = false;
       this.opened = false;
       this.ended = false;
       /** When the connection was lost, in ms. @type {number | null} */
@@ -189,7 +190,7 @@
     hear(socket, data) {
       if (socket !== this.carrier || this.ended) return;
       this.heardAt = now();
-      this.dropCandidate();
+      if (this.candidate) this.dropCandidate();
       if (typeof data === "string") return this.take(data);
       const kind = new Uint8Array(data)[0];
       const content = data.slice(1);
@@ -242,32 +243,53 @@
         this.wait = FIRST_WAIT_MS;
         tell("lost");
       }
-      if (!this.candidate) this.attempt();
+      this.attempt();
     }
 
     /** Connect anew; what carries the session until then, if anything does, goes on. */
-    attempt() {
+    async attempt() {
       const session = this.session;
-      if (!session || this.ended || this.candidate) return;
+      if (!session || this.ended || this.attempting) return;
       clearTimeout(this.retry);
       if (this.lostAt !== null && now() - this.lostAt > session.timeout) return this.end(1006, "away for too long");
+      this.attempting = true;
+      const heardAt = this.heardAt;
+      const answer = await whether(session.url);
+      this.attempting = false;
+      if (this.ended || this.heardAt !== heardAt) return;
+      if (answer === "gone") this.end(4410, "");
+      else if (answer === "here") this.connect(session);
+      else this.tryLater();
+    }
+
+    /** @param {{url: URL, secret: string}} session */
+    connect(session) {
+      this.attempting = true;
       const url = new URL(session.url);
       url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
       const socket = (this.candidate = connect(url, [SUBPROTOCOL]));
       const timer = setTimeout(() => socket.close(), ATTEMPT_MS);
-      let opened = false;
-      socket.onopen = () => {
-        opened = true;
+      socket.onopen = () =>
         socket.send(control(RESUME, JSON.stringify({ secret: session.secret, next: this.incoming.next })));
-      };
       socket.onmessage = (event) => {
         clearTimeout(timer);
         this.resume(socket, event.data);
       };
       socket.onclose = (event) => {
         clearTimeout(timer);
-        if (socket === this.candidate) this.fail(event.code, opened);
+        if (socket !== this.candidate) return;
+        this.dropCandidate();
+        if (FINAL.has(event.code)) this.end(event.code, event.reason);
+        else this.tryLater();
       };
+    }
+
+    /** Wait before the next attempt, longer each time. */
+    tryLater() {
+      if (this.ended || this.carrier) return;
+      const wait = this.wait * (0.5 + Math.random() / 2);
+      this.wait = Math.min(this.wait * 2, LONGEST_WAIT_MS);
+      this.retry = setTimeout(() => this.attempt(), wait);
     }
 
     /** The worker's first word on a further connection. @param {WebSocket} socket @param {string | ArrayBuffer} data */
@@ -277,6 +299,7 @@
       const told = fields(data.slice(1));
       const old = this.carrier;
       this.candidate = null;
+      this.attempting = false;
       this.carrier = socket;
       this.session.secret = told.secret;
       this.heardAt = now();
@@ -294,35 +317,10 @@
       }
     }
 
-    /** A connection that was to carry the session does not. @param {number} code @param {boolean} opened */
-    async fail(code, opened) {
-      const socket = this.candidate;
-      if (FINAL.has(code) || (!opened && (await this.isGone()))) {
-        if (socket === this.candidate) this.end(code === 1006 ? 4410 : code, "");
-        return;
-      }
-      if (socket !== this.candidate) return;
-      this.candidate = null;
-      if (this.ended || this.carrier) return;
-      const wait = this.wait * (0.5 + Math.random() / 2);
-      this.wait = Math.min(this.wait * 2, LONGEST_WAIT_MS);
-      this.retry = setTimeout(() => this.attempt(), wait);
-    }
-
-    /** Whether the process that has the session is gone: only an answer says so, and a websocket's cannot be read. */
-    async isGone() {
-      if (!this.session) return true;
-      try {
-        const signal = AbortSignal.timeout(ATTEMPT_MS);
-        return (await fetch(this.session.url, { cache: "no-store", signal })).status === 410;
-      } catch {
-        return false;
-      }
-    }
-
     dropCandidate() {
       const socket = this.candidate;
       this.candidate = null;
+      this.attempting = false;
       socket?.close();
     }
 
@@ -392,6 +390,19 @@
   /** Tell others on the page what becomes of the connection. @param {string} state @param {number} [code] */
   function tell(state, code) {
     document.dispatchEvent(new CustomEvent("shiny-sticky:connection", { detail: { state, code } }));
+  }
+
+  /**
+   * Ask whether a session is there, "here" or "gone"; empty if nobody answers. A websocket that fails does not tell.
+   * @param {URL} url
+   */
+  async function whether(url) {
+    try {
+      const response = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(ATTEMPT_MS) });
+      return response.ok ? await response.text() : "";
+    } catch {
+      return "";
+    }
   }
 
   /** @param {URL} url @param {string[]} protocols @returns {WebSocket} */
