@@ -58,6 +58,7 @@ class Pool:
         self._workers = folder / WORKERS
         self._clock = clock
         self._loads: dict[str, int] = {}
+        self._has_sessions: dict[str, bool] = {}
         self._silent: set[str] = set()
         self._on_their_way = {
             kind: defaultdict[str, deque[float]](deque) for kind in KINDS
@@ -90,6 +91,7 @@ class Pool:
         with contextlib.suppress(FileExistsError):
             self._link_to(worker).symlink_to(f"../{worker}.sock")
         self._loads[worker] = 0
+        self._has_sessions[worker] = False
         for coming in self._on_their_way.values():
             coming.pop(worker, None)
         self._publish()
@@ -97,23 +99,26 @@ class Pool:
     def remove(self, worker: str) -> None:
         """Let a worker belong to the pool no more."""
         if self._loads.pop(worker, None) is not None:
+            del self._has_sessions[worker]
             self._publish_if_possible()
             self._link_to(worker).unlink(missing_ok=True)
 
-    def report(self, worker: str, load: int, pages: int, sessions: int) -> None:
+    def report(self, worker: str, sessions: int, expected: int, by_page: int, by_session: int) -> None:
         """Take what a worker says, when anything of it has changed.
 
         Args:
             worker: such as ``app2``.
-            load: how many sessions it has, and is about to have.
-            pages: how many visitors have come for a page, by a seat, since it last said so.
-            sessions: how many for a session.
+            sessions: how many it has.
+            expected: how many are about to come.
+            by_page: how many visitors have come for a page, by a seat, since it last said so.
+            by_session: how many for a session.
         """
         if worker not in self._loads:
             return
-        self._loads[worker] = load
-        self._reports[PAGES][worker] += pages
-        self._reports[SESSIONS][worker] += sessions
+        self._loads[worker] = sessions + expected
+        self._has_sessions[worker] = sessions > 0
+        self._reports[PAGES][worker] += by_page
+        self._reports[SESSIONS][worker] += by_session
         if not self._heard:
             self._heard = True
             asyncio.get_running_loop().call_soon(self._take_reports)
@@ -151,10 +156,14 @@ class Pool:
     def _publish(self) -> None:
         """Let each seat lead to where it should: to all if no worker is heard, as to wait is better than a refusal.
 
+        As long as nobody has a session, nginx's turn alone is as even as can be, whoever loads pages.
+
         Raises:
             OSError: the disk is full.
         """
-        loads = {worker: self._load_of(worker) for worker in self._loads}
+        loads = dict.fromkeys(self._loads, 0)
+        if any(self._has_sessions.values()):
+            loads = {worker: self._load_of(worker) for worker in self._loads}
         heard = {worker: load for worker, load in loads.items() if worker not in self._silent}
         for seats in self._seats.values():
             seats.place(heard or loads, self.limit)

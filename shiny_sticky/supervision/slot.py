@@ -235,10 +235,10 @@ class Slot:
         self.current = new
         return new
 
-    def _report_load(self, process: Incarnation, pages: int, sessions: int) -> None:
+    def _report_load(self, process: Incarnation, by_page: int, by_session: int) -> None:
         """Let the pool know of the process that serves, and who has come to it by a seat: for what."""
         if process is self.current:
-            self._pool.report(self.name, process.sessions + process.expected, pages, sessions)
+            self._pool.report(self.name, process.sessions, process.expected, by_page, by_session)
 
     async def _restart_on_exit(self, process: Incarnation) -> None:
         """Fill the slot again, as long as nobody else does."""

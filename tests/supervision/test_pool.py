@@ -58,7 +58,7 @@ class Played:
     async def say(self, *workers: str) -> None:
         """Let workers say what they have; all if none is named."""
         for worker in workers or self.workers:
-            self.pool.report(worker, self.sessions[worker], self._taken.pop(worker, 0), 0)
+            self.pool.report(worker, self.sessions[worker], 0, self._taken.pop(worker, 0), 0)
         await heard()
 
     async def visits(self, number: int) -> list[str]:
@@ -246,6 +246,6 @@ async def test_one_that_is_retired_is_out_for_good_and_counts_no_more(folder):
 @run
 async def test_what_an_app_makes_up_costs_little(folder):
     played = Played(folder, 4)
-    played.pool.report("app1", 10**30, 10**30, 10**30)
+    played.pool.report("app1", 10**30, 10**30, 10**30, 10**30)
     await heard()
     assert "app1" not in played.seats()
