@@ -241,15 +241,13 @@ class Release:
         return await self._import.spawn(options, channels, environment)
 
 
-def resume_options(settings: Settings) -> ResumeOptions | None:
-    """How an app's workers let sessions outlive their connections; None if they do not.
+def resume_options(settings: Settings) -> ResumeOptions:
+    """How an app's workers let sessions outlive their connections.
 
     Args:
         settings: all settings.
     """
     resume = settings.resume
-    if not resume.timeout:
-        return None
     return ResumeOptions(resume.timeout, resume.buffer, resume.max_suspended, settings.identity_headers)
 
 

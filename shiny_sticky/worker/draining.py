@@ -28,7 +28,6 @@ class WorkerState:
         requests: HTTP requests in progress.
         draining: new sessions are refused, and each response closes its connection.
         suspended: sessions, of those that are open, that have lost their connection and wait for another one.
-        is_resumed: whether a websocket's path belongs to a session that has its place already.
         before_exit: what is called when the server is about to close all connections.
         on_change: called when there are more or fewer sessions, or some are about to come.
     """
@@ -43,7 +42,6 @@ class WorkerState:
         self.draining = False
         self._last_end = time.monotonic()
         self.suspended = 0
-        self.is_resumed: Callable[[str], bool] = lambda path: False
         self.before_exit: list[Callable[[], None]] = []
         self.on_change: Callable[[], None] = lambda: None
         self._idle: asyncio.Event | None = None

@@ -46,7 +46,7 @@ class ResumeOptions:
     """How sessions outlive their connections.
 
     Attributes:
-        timeout: seconds that a session waits for a new one.
+        timeout: seconds that a session waits for a new one; 0: it does not.
         buffer: bytes that are kept for its page meanwhile.
         max_suspended: sessions that wait at a time.
         user_headers: names of request headers that say who asks, and that a new connection must say, too.
@@ -105,7 +105,7 @@ class WorkerOptions:
         compress_messages: bytes of the smallest message that a websocket compresses; None for none.
         cache: what nginx keeps; None for nothing.
         link: the path by which nginx finds the worker's socket; it leads to that of the process which serves now.
-        resume: how sessions outlive their connections; None: they do not.
+        resume: how sessions outlive their connections; None for a fork server.
         dependencies: where to tell what is registered with Shiny; None for a fork server.
         release: what tells this deploy's pages from the next one's, with which they are to come back (--reload);
             empty where pages are left alone.

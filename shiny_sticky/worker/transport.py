@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from .asgi import ASGIApp, Message, Receive, Scope, Send
 from .draining import WorkerState
+from .resume.wire import RESUMED_AT
 
 # Seconds that nginx gets to close a websocket's connection, after the worker has.
 LINGER_SECONDS = 2
@@ -185,7 +186,7 @@ def behind_nginx(protocol: Any, state: WorkerState) -> Any:
             super().connection_made(corked)
 
         def handle_websocket_upgrade(self, *event: Any) -> None:  # h11's comes with the request
-            if state.full and not state.is_resumed(_asked_path(self)):
+            if state.full and not RESUMED_AT.search(_asked_path(self)):
                 self.transport.close()
             else:
                 self.transport = LingeringTransport(self.transport.uncork(), self.loop)

@@ -23,7 +23,6 @@
   };
   const never = (timer) => timers.delete(timer);
   Object.assign(window, { WebSocket: FakeWebSocket, setTimeout: later, clearTimeout: never, setInterval: () => 0 });
-  window.fetch = () => Promise.resolve({ ok: true, text: () => Promise.resolve("here") });
   window.module = { exports: {} };
 
   window.page = {

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from shiny_sticky.worker.resume import wire
 from shiny_sticky.worker.resume.numbering import Incoming, Outgoing
@@ -17,7 +17,7 @@ from support.waiting import PATIENCE
 
 
 class Ended(Exception):
-    """The session is over; with the code of the websocket, or of the HTTP answer."""
+    """The session is over; with the code of the websocket."""
 
     @property
     def code(self) -> int:
@@ -132,15 +132,11 @@ class ResumingClient:
         while self.connection is None:
             try:
                 self.connection = await self._resume_once()
-            except (OSError, ConnectionClosed, EOFError) as lost:
+            except (OSError, ConnectionClosed, EOFError, InvalidHandshake) as lost:
                 if isinstance(lost, ConnectionClosed) and lost.rcvd and lost.rcvd.code in FINAL:
                     raise Ended(lost.rcvd.code) from None
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, 1)
-            except InvalidHandshake as refused:
-                if isinstance(refused, InvalidStatus) and refused.response.body == b"gone":
-                    raise Ended(wire.GONE) from None
-                await asyncio.sleep(wait)
         for number in range(self.outgoing.first, self.outgoing.next):
             with contextlib.suppress(ConnectionClosed):
                 await self._put(self.connection, self.outgoing[number])

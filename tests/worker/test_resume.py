@@ -3,15 +3,15 @@
 import asyncio
 import contextlib
 import json
-import urllib.request
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from shiny_sticky.worker.resume import wire
 from support.cutting_proxy import CuttingProxy
-from support.real_site import APPS, Site, until
+from support.real_site import APPS, Site
 from support.resuming_client import ResumingClient
+from support.waiting import PATIENCE
 
 COUNTING = str(APPS / "counting.py")
 
@@ -53,10 +53,19 @@ async def nothing_is_missing(client: ResumingClient, sent: int) -> None:
     assert numbers(client) == list(range(len(numbers(client))))
 
 
-def is_there(client: ResumingClient) -> bool:
-    """Whether the session is there, as its page asks before it connects anew."""
-    with urllib.request.urlopen(client.resume_url.replace("ws://", "http://")) as response:
-        return {b"here": True, b"gone": False}[response.read()]
+async def is_there(client: ResumingClient) -> bool:
+    """Whether the session is there: to somebody who does not know its secret, it is not given."""
+    async with client.admission(secret="", next=0) as stranger:
+        with pytest.raises(ConnectionClosed):
+            await stranger.recv()
+        return {wire.REFUSED: True, wire.GONE: False}[stranger.close_code]
+
+
+async def over(client: ResumingClient) -> None:
+    """Wait until the session is there no more."""
+    async with asyncio.timeout(PATIENCE):
+        while await is_there(client):
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("how", ["rst", "fin"])
@@ -206,7 +215,7 @@ def test_a_session_that_the_app_has_closed_is_not_resumed(network, asked, code):
         async with ResumingClient(network.port) as client:
             await client.send(asked)
             assert await client.end() == code
-            assert not is_there(client)
+            assert not await is_there(client)
             async with client.admission(secret=client.secret, next=0) as late:
                 with pytest.raises(ConnectionClosed):
                     await late.recv()
@@ -218,8 +227,19 @@ def test_a_session_that_the_app_has_closed_is_not_resumed(network, asked, code):
 def test_a_closed_page_ends_its_session_at_once(network):
     async def scenario():
         async with ResumingClient(network.port) as client:
-            assert is_there(client)
-        until(lambda: not is_there(client), "the session is over")
+            assert await is_there(client)
+        await over(client)
+
+    asyncio.run(scenario())
+
+
+def test_when_its_process_is_gone_another_one_says_so(site, network):
+    async def scenario():
+        async with ResumingClient(network.port) as client:
+            worker = client.session.partition(".")[0]
+            dead = await asyncio.to_thread(site.kill, worker)
+            assert await client.end() == wire.GONE
+            await asyncio.to_thread(site.back, worker, dead)
 
     asyncio.run(scenario())
 
@@ -235,7 +255,7 @@ def test_more_than_is_kept_ends_a_session_without_a_page(site, network):
             client._living.cancel()
             await client.send("fill 200000")
             await client.connection.close(4000)
-            until(lambda: not is_there(client), "the session is over")
+            await over(client)
 
     asyncio.run(scenario())
 
@@ -249,8 +269,8 @@ def test_the_one_that_has_waited_longest_makes_room(network):
             for client in clients:
                 client._living.cancel()
                 await client.connection.close(4000)
-            until(lambda: not is_there(clients[0]), "the first one is over")
-            assert all(is_there(client) for client in clients[1:])
+            await over(clients[0])
+            assert all([await is_there(client) for client in clients[1:]])
 
     asyncio.run(scenario())
 

@@ -50,7 +50,9 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
         app = RootPathMiddleware(app, options.path.rstrip("/"))
     if notes is not None:  # outside of both: what the app itself has not found is looked for by whole path
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
-    if options.resume is not None and shiny_apps.imported():  # outside of the app, whose pages it changes
+    if (
+        options.resume and options.resume.timeout and shiny_apps.imported()
+    ):  # outside of the app, whose pages it changes
         app = PageScriptMiddleware(app)
     if lib:  # outside of all that finds files, to ask for the page's style sheets as a browser would
         app = PreloadMiddleware(app, options.path)
@@ -74,9 +76,7 @@ def _counted(app: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
 def _resumable(app: ASGIApp, name: str, options: ResumeOptions, state: WorkerState) -> ASGIApp:
     """Let sessions outlive their connections."""
     sessions = Sessions(Limits(options.timeout, options.buffer), options.max_suspended, state)
-    resuming = ResumeMiddleware(app, name, sessions, [header.lower().encode() for header in options.user_headers])
-    state.is_resumed = resuming.is_resumed
-    return resuming
+    return ResumeMiddleware(app, name, sessions, [header.lower().encode() for header in options.user_headers])
 
 
 def _notes(options: WorkerOptions) -> DependencyNotes | None:

@@ -37,24 +37,16 @@ class ResumeMiddleware:
         self._incarnation = incarnation
         self._sessions = sessions
         self._user_headers = USER_HEADERS.union(user_headers)
-        self._resumed = re.compile(rf"/session/{re.escape(incarnation)}-([0-9a-f]{{32}})/resume$")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        found = self._resumed.search(scope["path"]) if scope["type"] in ("http", "websocket") else None
-        if found and scope["type"] == "http":
-            await _say_whether(self._sessions.find(found[1]), send)
-        elif found:
-            await self._resume(found[1], scope, receive, send)
+        found = wire.RESUMED_AT.search(scope["path"]) if scope["type"] == "websocket" else None
+        if found:
+            await self._resume(found, scope, receive, send)
         elif scope["type"] == "websocket" and wire.SUBPROTOCOL in scope.get("subprotocols", ()):
             await self._begin(scope, receive, send)
         else:
             await self.app(scope, receive, send)
-
-    def is_resumed(self, path: str) -> bool:
-        """Whether a path leads to a session that is here, with or without a connection."""
-        found = self._resumed.search(path)
-        return found is not None and self._sessions.find(found[1]) is not None
 
     def _user(self, scope: Scope) -> list[bytes]:
         """What a request says of who asks."""
@@ -71,13 +63,13 @@ class ResumeMiddleware:
             raise
         await opening.finish(1000)
 
-    async def _resume(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Carry a session on by a further connection."""
+    async def _resume(self, asked: re.Match[str], scope: Scope, receive: Receive, send: Send) -> None:
+        """Carry a session on by a further connection, or say that there is none: it may be a dead process's."""
         await receive()
         await send({"type": "websocket.accept", "subprotocol": wire.SUBPROTOCOL})
         connection = Connection(receive, send)
         told = await _first_words(receive)
-        session = self._sessions.find(name)
+        session = self._sessions.find(asked["id"]) if asked["process"] == self._incarnation else None
         if told is None:  # it was given up by the page
             return
         if session is None:
@@ -174,15 +166,3 @@ async def _first_words(receive: Receive) -> dict[str, object] | None:
     with suppress(ProtocolViolation):
         return wire.fields(content[1:]) if content.startswith(wire.RESUME) else {}
     return {}
-
-
-async def _say_whether(session: Session | None, send: Send) -> None:
-    """Answer a page that is about to connect anew. What a websocket's handshake fails for, browsers do not tell."""
-    body = b"gone" if session is None else b"here"
-    headers = [
-        (b"cache-control", b"no-store"),
-        (b"content-type", b"text/plain"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -124,7 +124,6 @@
       this.carrier = null;
       /** One that is to carry it. @type {WebSocket | null} */
       this.candidate = null;
-      this.attempting = false;
       this.opened = false;
       this.ended = false;
       /** When the connection was lost, in ms. @type {number | null} */
@@ -190,7 +189,7 @@
     hear(socket, data) {
       if (socket !== this.carrier || this.ended) return;
       this.heardAt = now();
-      if (this.candidate) this.dropCandidate();
+      this.dropCandidate();
       if (typeof data === "string") return this.take(data);
       const kind = new Uint8Array(data)[0];
       const content = data.slice(1);
@@ -247,24 +246,11 @@
     }
 
     /** Connect anew; what carries the session until then, if anything does, goes on. */
-    async attempt() {
+    attempt() {
       const session = this.session;
-      if (!session || this.ended || this.attempting) return;
+      if (!session || this.ended || this.candidate) return;
       clearTimeout(this.retry);
       if (this.lostAt !== null && now() - this.lostAt > session.timeout) return this.end(1006, "away for too long");
-      this.attempting = true;
-      const heardAt = this.heardAt;
-      const answer = await whether(session.url);
-      this.attempting = false;
-      if (this.ended || this.heardAt !== heardAt) return;
-      if (answer === "gone") this.end(4410, "");
-      else if (answer === "here") this.connect(session);
-      else this.tryLater();
-    }
-
-    /** @param {{url: URL, secret: string}} session */
-    connect(session) {
-      this.attempting = true;
       const url = new URL(session.url);
       url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
       const socket = (this.candidate = connect(url, [SUBPROTOCOL]));
@@ -278,7 +264,7 @@
       socket.onclose = (event) => {
         clearTimeout(timer);
         if (socket !== this.candidate) return;
-        this.dropCandidate();
+        this.candidate = null;
         if (FINAL.has(event.code)) this.end(event.code, event.reason);
         else this.tryLater();
       };
@@ -299,7 +285,6 @@
       const told = fields(data.slice(1));
       const old = this.carrier;
       this.candidate = null;
-      this.attempting = false;
       this.carrier = socket;
       this.session.secret = told.secret;
       this.heardAt = now();
@@ -320,7 +305,6 @@
     dropCandidate() {
       const socket = this.candidate;
       this.candidate = null;
-      this.attempting = false;
       socket?.close();
     }
 
@@ -390,19 +374,6 @@
   /** Tell others on the page what becomes of the connection. @param {string} state @param {number} [code] */
   function tell(state, code) {
     document.dispatchEvent(new CustomEvent("shiny-sticky:connection", { detail: { state, code } }));
-  }
-
-  /**
-   * Ask whether a session is there, "here" or "gone"; empty if nobody answers. A websocket that fails does not tell.
-   * @param {URL} url
-   */
-  async function whether(url) {
-    try {
-      const response = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(ATTEMPT_MS) });
-      return response.ok ? await response.text() : "";
-    } catch {
-      return "";
-    }
   }
 
   /** @param {URL} url @param {string[]} protocols @returns {WebSocket} */

@@ -34,7 +34,7 @@ class Limits:
     """What a session may take.
 
     Attributes:
-        timeout: seconds that it waits without a connection.
+        timeout: seconds that it waits without a connection; 0: it ends with the first.
         buffer: bytes that are kept for its page, and as many of what its page has sent and the app not taken.
     """
 

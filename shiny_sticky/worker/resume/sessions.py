@@ -62,8 +62,8 @@ class Sessions:
             self._sessions.pop(session.id, None)
         if session.suspended_at is None:
             self._suspended.pop(session.id, None)
-        elif self._closing:
-            session.end(RESTARTING)
+        elif self._closing or not self._limits.timeout:
+            session.end(RESTARTING if self._closing else ABNORMAL)
         else:
             self._suspended[session.id] = session
             if len(self._suspended) > self._most:

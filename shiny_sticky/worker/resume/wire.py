@@ -7,12 +7,16 @@ the same table.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Union
 
 from ..asgi import Message
 
 # The websocket subprotocol by which a page says that it speaks this: RFC 6455, section 1.9.
 SUBPROTOCOL = "resume.shiny-sticky"
+
+# Where a session is resumed, by its process and id.
+RESUMED_AT = re.compile(r"/session/(?P<process>[^/]+)-(?P<id>[0-9a-f]{32})/resume$")
 
 DATA = b"\x00"
 """A binary message of the app's."""
