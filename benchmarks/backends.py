@@ -20,6 +20,11 @@ def names(count: int) -> list[str]:
     return [f"app{number}" for number in range(1, count + 1)]
 
 
+def named(worker: str) -> list[str]:
+    """The options by which uvicorn says who answers, as this project's workers do."""
+    return ["--header", f"X-Sticky-Worker:{worker}"]
+
+
 @contextlib.contextmanager
 def trivial(count: int) -> Iterator[list[Path]]:
     """One nginx that listens on that many sockets, and answers each request with the socket's name."""
@@ -27,7 +32,7 @@ def trivial(count: int) -> Iterator[list[Path]]:
         sockets = [place / f"{name}.sock" for name in names(count)]
         servers = "\n".join(
             f"server {{ listen unix:{file}; access_log off; keepalive_requests 100000000;"
-            f' location / {{ return 200 "{file.stem}"; }} }}'
+            f' add_header X-Sticky-Worker {file.stem}; location / {{ return 200 "{file.stem}"; }} }}'
             for file in sockets
         )
         own = place / "backend"
@@ -60,7 +65,16 @@ def uvicorns(count: int, app: Path) -> Iterator[list[Path]]:
         sockets = [place / f"{name}.sock" for name in names(count)]
         programs = []
         for file in sockets:
-            command = [sys.executable, "-m", "uvicorn", f"{app.stem}:app", "--uds", str(file), *QUIET_UVICORN]
+            command = [
+                sys.executable,
+                "-m",
+                "uvicorn",
+                f"{app.stem}:app",
+                "--uds",
+                str(file),
+                *QUIET_UVICORN,
+                *named(file.stem),
+            ]
             program = Program(command, file.with_suffix(".log"), app.parent, {"STICKY_WORKER": file.stem})
             programs.append(stack.enter_context(program))
         for program, file in zip(programs, sockets, strict=True):

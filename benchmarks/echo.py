@@ -57,11 +57,12 @@ class Echo(asyncio.Protocol):
             accept = base64.b64encode(hashlib.sha1(headers[b"sec-websocket-key"] + GUID).digest())
             self._transport.write(
                 b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+                b"X-Sticky-Worker: " + self._name + b"\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
             )
         else:
             self._transport.write(
-                b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(self._name), self._name)
+                b"HTTP/1.1 200 OK\r\nX-Sticky-Worker: %s\r\nContent-Length: %d\r\n\r\n%s"
+                % (self._name, len(self._name), self._name)
             )
 
 

@@ -9,6 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+try:
+    from websockets.extensions import permessage_deflate
+    from websockets.frames import Opcode
+except ImportError:  # then uvicorn speaks websockets without it, and nothing here is used
+    pass
+
 # zlib's quickest level: the processor is what sessions have too little of. Window and memory are as uvicorn's.
 SETTINGS = {"level": 1, "memLevel": 5}
 WINDOW_BITS = 12
@@ -35,8 +41,6 @@ def compressing(protocol: Any, smallest: int) -> Any:
 
 def _factory(smallest: int) -> Any:
     """What agrees with browsers on the extension."""
-    from websockets.extensions import permessage_deflate
-    from websockets.frames import Opcode
 
     class LargeMessagesDeflate(permessage_deflate.PerMessageDeflate):
         """The extension of one connection."""

@@ -177,11 +177,10 @@ def test_a_busy_worker_keeps_its_clients(site):
 def test_visitors_without_cookies_come_to_all_workers_with_page_and_websocket(site_of):
     """Each comes twice, one after another: with one round for both, half of the workers would have all sessions."""
     site = site_of({"app": {"target": ECHO, "workers": 4}}).start()
-    pages, sessions = collections.Counter(), collections.Counter()
+    pages, sessions, sockets = collections.Counter(), collections.Counter(), []
     for _ in range(12):
         pages[site.ask().worker] += 1
-        socket = site.websocket()
-        sessions[json.loads(socket.recv())["worker"]] += 1
-        socket.close()
-    assert set(pages.values()) == set(sessions.values()) == {3}
+        sockets.append(site.websocket())  # and stays: who comes next comes to whoever has fewer sessions
+        sessions[json.loads(sockets[-1].recv())["worker"]] += 1
     assert len(pages) == len(sessions) == 4
+    assert max(sessions.values()) - min(sessions.values()) <= 1
