@@ -126,10 +126,10 @@ def test_a_page_counts_until_its_session_begins(visitors):
     visitors.heard()
     pages = Counter(visitors.load_page() for _ in range(6))
     assert pages["app1"] == 0
-    assert max(pages.values()) - min(pages[worker] for worker in ("app2", "app3", "app4")) <= 1
+    assert max(pages.values()) - min(pages[worker] for worker in ("app2", "app3", "app4")) <= 2
     for worker in pages.elements():
         visitors.come(cookie=f"sticky={worker}")
-    assert visitors.spread() <= 1
+    assert visitors.spread() <= 2
 
 
 @pytest.mark.slow
