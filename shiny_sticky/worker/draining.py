@@ -27,7 +27,6 @@ class WorkerState:
         sessions_served: websockets accepted since the start.
         requests: HTTP requests in progress.
         draining: new sessions are refused, and each response closes its connection.
-        suspended: sessions, of those that are open, that have lost their connection and wait for another one.
         before_exit: what is called when the server is about to close all connections.
         on_change: called when there are more or fewer sessions, or some are about to come.
     """
@@ -41,7 +40,6 @@ class WorkerState:
         self.requests = 0
         self.draining = False
         self._last_end = time.monotonic()
-        self.suspended = 0
         self.before_exit: list[Callable[[], None]] = []
         self.on_change: Callable[[], None] = lambda: None
         self._idle: asyncio.Event | None = None

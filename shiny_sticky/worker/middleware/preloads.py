@@ -8,6 +8,7 @@ import re
 from urllib.parse import urljoin
 
 from ..asgi import ASGIApp, Message, Receive, Scope, Send
+from ..resume.page import is_page
 
 # A style sheet of Shiny's own files, as a page names it. Nothing else can stand in a header and lead elsewhere.
 SHEET = re.compile(rb'<link\b[^>]*?\bhref="(lib/[\w./@+-]+\.css)"')
@@ -102,6 +103,4 @@ class PreloadMiddleware:
 
 def _is_page(start: Message) -> bool:
     """Whether a response is an HTML page that can be read as it is."""
-    headers = {key.lower(): value for key, value in start.get("headers", ())}
-    html = headers.get(b"content-type", b"").startswith(b"text/html")
-    return start["status"] == 200 and html and b"content-encoding" not in headers
+    return start["status"] == 200 and is_page(start.get("headers", []))

@@ -26,13 +26,12 @@ class Sessions:
     Args:
         limits: of each.
         most: that may be without a connection at a time; the one that has waited longest makes room.
-        state: is told how many are.
+        state: tells when the server is about to close all connections.
     """
 
     def __init__(self, limits: Limits, most: int, state: WorkerState) -> None:
         self._limits = limits
         self._most = most
-        self._state = state
         self._sessions: dict[str, Session] = {}
         self._suspended: dict[str, Session] = {}  # the one that has waited longest comes first
         self._closing = False
@@ -68,7 +67,6 @@ class Sessions:
             self._suspended[session.id] = session
             if len(self._suspended) > self._most:
                 self._give_up(next(iter(self._suspended.values())), f"more than {self._most} wait")
-        self._state.suspended = len(self._suspended)
 
     def _give_up(self, session: Session, why: str) -> None:
         say(f"A session that has lost its page is over: {why}.")
