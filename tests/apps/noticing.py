@@ -12,6 +12,7 @@ app_ui = ui.page_fluid(
     ui.output_text("computed"),
     ui.input_task_button("start", "Start"),
     ui.output_text("task_result"),
+    ui.input_action_button("choose", "Choose"),
     ui.input_action_button("tell", "Tell"),
     ui.div(id="place"),
     ui.output_text("flushes"),
@@ -64,8 +65,13 @@ def server(input: Inputs, output: Outputs, session: Session):
         ui.insert_ui(ui.p("inserted", class_="inserted"), selector="#place")
         ui.notification_show("a notification", duration=None)
         ui.modal_show(ui.modal("a modal"))
-        ui.update_select("how", selected="well")
         session.on_flushed(count, once=True)
+
+    # Apart from what counts a flush: an answer of the page may come before that or after it.
+    @reactive.effect
+    @reactive.event(input.choose)
+    def choose():
+        ui.update_select("how", selected="well")
 
     @render.text
     def flushes():

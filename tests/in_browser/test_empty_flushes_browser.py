@@ -80,8 +80,10 @@ def use(page):
     page.locator("#start").click()
     settle(("#task_result", "task 1 is done"))
     expect(page.locator("#start")).to_be_enabled()
+    page.locator("#choose").click()
+    settle(("#outcome", "It went well."))
     page.locator("#tell").click()
-    settle(("#outcome", "It went well."), (".inserted", "inserted"), (".modal-body", "a modal"))
+    settle((".inserted", "inserted"), (".modal-body", "a modal"), ("#flushes", "flushed: 1"))
     shown += page.locator(".shiny-notification-content-text").all_inner_texts()
     shown.append(page.locator("#well").is_visible())
     return shown

@@ -22,6 +22,12 @@ from support.real_site import ECHO, LAUNCHER, Site, until
 CTRL_C = b"\x03"
 
 
+def _as_in_a_window() -> None:
+    """Let the terminal be a process's own; tests may run where a closed window ends nothing (nohup)."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Terminal:
     """A window of a terminal in which a site is started.
 
@@ -41,7 +47,7 @@ class Terminal:
             cwd=site.folder,
             env={**site.env, "TERM": "xterm-256color"},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_as_in_a_window,
         )
         site.launcher.stdout = contextlib.nullcontext()
         site.launcher.stdout.close = lambda: None

@@ -205,6 +205,10 @@ class Site:
         (found,) = [each for each in self.status()["workers"] if each["name"] == worker]
         return found["incarnations"][0]["sessions"]
 
+    def emptied(self) -> None:
+        """Wait until the launcher has heard that no worker has a session: new visitors come in turn then."""
+        until(lambda: not any(self.sessions(worker) for worker in self.workers()), "no session is open")
+
     def parents(self) -> list[int]:
         """The processes that workers are forked off."""
         return [parent["pid"] for parent in self.status()["parents"]]

@@ -6,7 +6,7 @@ import time
 from shiny import App, Inputs, Outputs, Session, reactive, render, ui
 
 STEPS = 8
-SECONDS = 0.2  # a step takes
+SECONDS = 0.3  # a step takes
 
 app_ui = ui.page_fluid(
     ui.output_code("at_first"),
