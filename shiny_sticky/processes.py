@@ -18,7 +18,7 @@ import psutil
 
 from shiny_sticky.concurrency import mark_retrieved
 from shiny_sticky.leftover_programs import SESSION_SECONDS, end_session
-from shiny_sticky.worker.protocol import LONGEST, ProtocolError, decode
+from shiny_sticky.worker.protocol import LONGEST, ProtocolError, decode, encode
 
 # Open files that a process may have: as many as the system allows, up to this. A session takes one in its worker
 # and two in nginx.
@@ -160,6 +160,7 @@ class ManagedProcess:
         self.outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.outcome.add_done_callback(mark_retrieved)
         self._process = process
+        self._requests_to = pipes.control
         self._control: asyncio.BaseTransport | socket.socket | None = pipes.control
         self._life = asyncio.create_task(self._live(pipes), name=f"life of {self.pid}")
 
@@ -190,6 +191,11 @@ class ManagedProcess:
         """
         await asyncio.wait({self._life}, timeout=timeout)
         return self._life.done()
+
+    def tell(self, message: object) -> None:
+        """Send it a message of worker/protocol.py; nothing happens if it has ended, or does not read."""
+        with contextlib.suppress(OSError):
+            self._requests_to.send(encode(message))
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal; nothing happens if it has ended."""

@@ -19,6 +19,7 @@ from pydantic import (
 
 from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings, SiteLogSettings
 from shiny_sticky.settings.names import TAG_DIGITS, seat_names, worker_names
+from shiny_sticky.settings.notices_model import NoticeSettings
 from shiny_sticky.settings.section import Section
 from shiny_sticky.settings.values import (
     AbsolutePath,
@@ -153,6 +154,9 @@ class AppSettings(Section):
 
     compress_messages: Annotated[Size, Field(ge=0), SizeSchema] | None = Field("1KB", validate_default=True)
     """Smallest message that a websocket compresses, such as 1KB; 0 is all, null none."""
+
+    notices: NoticeSettings = Field({}, validate_default=True)
+    """What pages say of their connection and session; false turns it off."""
 
     hang_timeout: Annotated[float, Field(ge=0)] = 300
     """Seconds without a sign of life from a worker's event loop, after which it is replaced; 0 is never."""

@@ -19,6 +19,7 @@ from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.site import Configure, Site
 from shiny_sticky.supervision.sleeping import SleepCycles
 from shiny_sticky.supervision.slot import Slot
+from shiny_sticky.worker.protocol import Superseded
 
 # Settings that running processes were started with, and that nothing but new ones can take up.
 NEEDS_STOP = ("run_dir", "user", "nginx")
@@ -120,8 +121,15 @@ class Deploy:
                 site.output.log.limit(settings.log.max_size, settings.log.keep)
             site.retire([name for name in site.slots if name not in wanted])
             self._sleep.follow_settings()
+            self._tell_old_workers()
         finally:
             site.clear_cache()
+
+    def _tell_old_workers(self) -> None:
+        """Let the pages of those who still have sessions know that there is something newer."""
+        for slot in self._site.all_slots:
+            for process in slot.draining:
+                process.tell(Superseded())
 
     def _sleeps(self, release: Release) -> bool:
         """Whether the app of a release sleeps: it needs no process now, and takes the release when it wakes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import socket
 from collections.abc import Callable
@@ -69,7 +68,6 @@ class ForkServerProcess(ManagedProcess):
         super().__init__(process, channels.pipes, run_dir.owner.uid)
         self.name = name
         self.app_name = app_name
-        self._requests_to = channels.pipes.control
         self._run_dir = run_dir
         self._output = output
         self._report_exit = report_exit
@@ -133,16 +131,12 @@ class ForkServerProcess(ManagedProcess):
     def prove(self) -> None:
         """Let it remember what it shares, now that its first fork answers."""
         self.proven = True
-        self._tell(Proven())
+        self.tell(Proven())
 
     def drain(self) -> None:
         """Fork nothing more, and end with the last of the forks."""
         self._forking = False
-        self._tell(Retire())
-
-    def _tell(self, message: object) -> None:
-        with contextlib.suppress(OSError):
-            self._requests_to.send(encode(message))
+        self.tell(Retire())
 
     def terminate(self) -> None:
         """Nothing to do: it ends when its forks do."""

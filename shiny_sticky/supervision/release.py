@@ -18,7 +18,7 @@ from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
 from shiny_sticky.supervision.rundir import RunDir
-from shiny_sticky.worker.options import CacheOptions, DependencyOptions, ResumeOptions, WorkerOptions
+from shiny_sticky.worker.options import CacheOptions, DependencyOptions, NoticeOptions, ResumeOptions, WorkerOptions
 
 # Why forks share nothing of an app whose first fork did not answer.
 DISTRUST = "did not work in a process forked off its import"
@@ -56,6 +56,7 @@ class Release:
         self._log_size = 2 * (settings.log.max_size or 0)  # a launcher, if there is one, rotates it before that
         self._cache = cache_options(settings, app_name, run_dir)
         self._resume = resume_options(settings)
+        self._notices = notice_options(self.app)
         self._import = AppImport(app_name, self.app, folder, run_dir, output)
         self._run_dir = run_dir
         self._output = output
@@ -223,6 +224,7 @@ class Release:
                 link=str(self._run_dir.link_of(worker)),
                 dependencies=DependencyOptions(str(notes), str(nginx_cache)),
                 resume=self._resume,
+                notices=self._notices,
                 release=self._tag,
                 log_size=self._log_size,
             )
@@ -249,6 +251,12 @@ def resume_options(settings: Settings) -> ResumeOptions:
     """
     resume = settings.resume
     return ResumeOptions(resume.timeout, resume.buffer, resume.max_suspended, settings.identity_headers)
+
+
+def notice_options(app: AppSettings) -> NoticeOptions | None:
+    """How an app's visitors are told what goes on; None if they are not."""
+    texts = {str(name): text for name, text in app.notices.texts.items()}
+    return NoticeOptions(texts) if app.notices.enabled else None
 
 
 def cache_options(settings: Settings, app_name: str, run_dir: RunDir) -> CacheOptions | None:

@@ -7,11 +7,12 @@ import os
 import select
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from .options import Descriptors, WorkerOptions
 from .output_pipe import OutputPipe, append, limit
-from .protocol import encode
+from .protocol import ProtocolError, decode, encode
 
 # Apps may restore SIGPIPE's default action; a dead launcher must not end the process by it.
 QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)
@@ -28,13 +29,18 @@ class ControlChannel:
 
     Args:
         descriptors: from the launcher.
+
+    Attributes:
+        on_message: takes what the launcher says to a worker, in a thread of its own.
     """
 
     def __init__(self, descriptors: Descriptors) -> None:
+        self.on_message: Callable[[object], object] = lambda _: None
         self._control = socket.socket(fileno=descriptors.control)
         self._outputs = (descriptors.output, descriptors.errors)
         self._log = descriptors.log
         self._half_sent = b""
+        self._half_heard = b""
 
     @classmethod
     def of(cls, options: WorkerOptions) -> ControlChannel:
@@ -85,7 +91,7 @@ class ControlChannel:
         pipes = [OutputPipe(1, self._outputs[0], self._log), OutputPipe(2, self._outputs[1], self._log)]
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
-        while not poll.poll(LOOK_AGAIN if any(pipe.diverted for pipe in pipes) else LOOK) or not self.launcher_gone:
+        while not poll.poll(LOOK_AGAIN if any(pipe.diverted for pipe in pipes) else LOOK) or self._take_messages():
             for pipe in pipes:
                 pipe.look(self._control.fileno())
             if any(pipe.diverted for pipe in pipes):
@@ -93,6 +99,16 @@ class ControlChannel:
         for pipe in pipes:
             pipe.close()
         self._keep_output(log_size)
+
+    def _take_messages(self) -> bool:
+        """Hand on what the launcher has said; gives whether it is there still."""
+        data, _ = self.receive(0)
+        *lines, self._half_heard = (self._half_heard + data).split(b"\n")
+        for line in lines:
+            # Half of it was lost while this process was stopped, or the event loop has ended.
+            with suppress(ProtocolError, RuntimeError):
+                self.on_message(decode(line))
+        return bool(data)
 
     def _keep_output(self, log_size: int) -> None:
         """Write to the log what the launcher, which is gone, has not read, and what programs of the app print."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from .asgi import ASGIApp, Message, Receive, Scope, Send
+from .notices import Notices
 from .visitors import Visitors, is_page
 
 # Seconds that a websocket's handshake has a place for, in which the app accepts or refuses it.
@@ -21,6 +22,7 @@ class WorkerState:
         visitors: those who have no session yet.
 
     Attributes:
+        notices: what pages are told beside what the app says.
         handshakes: websockets that the app has neither accepted nor refused; each has a place, or more sessions
             could come of them than may be.
         sessions: websockets that are open now.
@@ -32,6 +34,7 @@ class WorkerState:
     """
 
     def __init__(self, max_sessions: int = 0, visitors: Visitors | None = None) -> None:
+        self.notices = Notices()
         self.visitors = visitors or Visitors("", "")
         self.max_sessions = max_sessions
         self.handshakes = 0

@@ -59,6 +59,17 @@ class ResumeOptions:
 
 
 @dataclass(frozen=True)
+class NoticeOptions:
+    """How visitors are told what goes on with their session.
+
+    Attributes:
+        texts: those that stand in place of what the page says by itself, by their names in notices.js.
+    """
+
+    texts: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Descriptors:
     """The open files that a process gets from the launcher.
 
@@ -106,6 +117,7 @@ class WorkerOptions:
         cache: what nginx keeps; None for nothing.
         link: the path by which nginx finds the worker's socket; it leads to that of the process which serves now.
         resume: how sessions outlive their connections; None for a fork server.
+        notices: how visitors are told what goes on; None where they are not.
         dependencies: where to tell what is registered with Shiny; None for a fork server.
         release: what tells this deploy's pages from the next one's, with which they are to come back (--reload);
             empty where pages are left alone.
@@ -129,6 +141,7 @@ class WorkerOptions:
     link: str = ""
     dependencies: DependencyOptions | None = None
     resume: ResumeOptions | None = None
+    notices: NoticeOptions | None = None
     release: str = ""
     log_size: int = 0
     descriptors: Descriptors | None = None
@@ -156,5 +169,6 @@ PARTS = {
     "cache": CacheOptions,
     "dependencies": DependencyOptions,
     "resume": ResumeOptions,
+    "notices": NoticeOptions,
     "descriptors": Descriptors,
 }

@@ -8,6 +8,7 @@ from           to                      messages
 a worker       the launcher            :class:`Ready` or :class:`Failed`; then :class:`Beat`
 a fork server  the launcher            :class:`Ready`, :class:`Unforkable` or :class:`Failed`; then
                                        :class:`Forked`, :class:`Refused`, :class:`Ended`
+the launcher   a worker                :class:`Superseded`
 the launcher   a fork server           :class:`Fork`, :class:`Proven`, :class:`Retire`
 ============== ======================= ==========================================================
 """
@@ -141,6 +142,11 @@ class Proven:
 
 
 @dataclass(frozen=True)
+class Superseded:
+    """A deploy is done: others serve a newer version of the app than this worker."""
+
+
+@dataclass(frozen=True)
 class Retire:
     """The launcher wants no more forks: the fork server ends with the last of those that it has."""
 
@@ -148,7 +154,7 @@ class Retire:
 # Bytes of a line. What is longer is no message.
 LONGEST = 1 << 20
 
-MESSAGES = (Ready, Failed, Beat, Unforkable, Forked, Refused, Ended, Fork, Proven, Retire)
+MESSAGES = (Ready, Failed, Beat, Unforkable, Forked, Refused, Ended, Fork, Proven, Superseded, Retire)
 
 KINDS = {kind.__name__: kind for kind in MESSAGES}
 

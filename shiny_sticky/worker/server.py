@@ -16,8 +16,9 @@ from .asgi import ASGIApp
 from .control_channel import ControlChannel
 from .draining import WorkerState
 from .message_compression import compressing
+from .notices import NEW_VERSION, Notice
 from .options import WorkerOptions
-from .protocol import Beat, Ready
+from .protocol import Beat, Ready, Superseded
 from .transport import behind_nginx
 from .visitors import WORKER_HEADER
 from .warm_up import render_page
@@ -68,7 +69,9 @@ class Server(uvicorn.Server):
         """Begin to serve, and say so."""
         await super().startup(sockets=sockets)
         if self.started:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, self._start_draining)
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGUSR2, self._start_draining)
+            self._channel.on_message = lambda message: loop.call_soon_threadsafe(self._obey, message)
             if self._page:
                 await render_page(cast("ASGIApp", self.config.app), self._page)
             self._channel.tell(Ready(shiny=bool(self._page)))
@@ -111,6 +114,11 @@ class Server(uvicorn.Server):
             )
         )
 
+    def _obey(self, message: object) -> None:
+        """Take a message of the launcher's."""
+        if isinstance(message, Superseded):
+            self._state.notices.put(Notice(NEW_VERSION))
+
     def _start_draining(self) -> None:
         if self._drain_task is None:
             self._drain_task = asyncio.create_task(self._drain())
@@ -121,8 +129,10 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             if isinstance(connection, self.config.http_protocol_class):
                 connection.shutdown()  # now if it is idle, else with the response
+        warning = asyncio.create_task(self._state.notices.warn_before_end(self._drain_timeout))
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._state.idle(), self._drain_timeout)
+        warning.cancel()
         self.should_exit = True
 
 

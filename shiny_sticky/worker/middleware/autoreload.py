@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from ..asgi import ASGIApp, Message, Receive, Scope, Send
+from ..asgi import ASGIApp, Headers, Receive, Scope, Send
 from ..draining import WorkerState
-from ..resume.page import is_page
+from ..pages import Insertion, PageResponder
 
 SCRIPT = Path(__file__).parent.parent / "autoreload.js"
 
@@ -50,7 +50,8 @@ class AutoreloadMiddleware:
         elif scope["type"] == "http" and path == f"{self._path}.js":
             await _send_script(send)
         elif scope["type"] == "http":
-            await self.app(_unconditional(scope), receive, self._with_script(send))
+            responder = PageResponder(send, self._find_place, _not_kept)
+            await self.app(_unconditional(scope), receive, responder.send)
         else:
             await self.app(scope, receive, send)
 
@@ -66,23 +67,15 @@ class AutoreloadMiddleware:
         if not ends[1].done():
             await send({"type": "websocket.close", "code": SERVICE_RESTART})
 
-    def _with_script(self, send: Send) -> Send:
-        """The `send` of a response that gets the script, if it is a page."""
-        wanted = False
+    def _find_place(self, page: bytes) -> Insertion | None:
+        """The script goes to the end of the head."""
+        end = page.find(b"</head>")
+        return Insertion(end, self._tag) if end >= 0 else None
 
-        async def send_with_script(message: Message) -> None:
-            nonlocal wanted
-            if message["type"] == "http.response.start" and is_page(message.get("headers", [])):
-                wanted = True
-                kept = [(key, value) for key, value in message["headers"] if key.lower() not in OF_CONTENT]
-                message = {**message, "headers": [*kept, (b"cache-control", b"no-store")]}
-            elif wanted and message["type"] == "http.response.body":
-                before, end, after = message.get("body", b"").partition(b"</head>")
-                wanted = not end
-                message = {**message, "body": before + (self._tag if end else b"") + end + after}
-            await send(message)
 
-        return send_with_script
+def _not_kept(headers: Headers) -> Headers:
+    """The headers of a page that no browser keeps."""
+    return [*(pair for pair in headers if pair[0].lower() not in OF_CONTENT), (b"cache-control", b"no-store")]
 
 
 async def _left(receive: Receive) -> None:

@@ -8,7 +8,7 @@ import re
 from urllib.parse import urljoin
 
 from ..asgi import ASGIApp, Message, Receive, Scope, Send
-from ..resume.page import is_page
+from ..pages import is_page
 
 # A style sheet of Shiny's own files, as a page names it. Nothing else can stand in a header and lead elsewhere.
 SHEET = re.compile(rb'<link\b[^>]*?\bhref="(lib/[\w./@+-]+\.css)"')

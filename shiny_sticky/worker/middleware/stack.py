@@ -11,9 +11,7 @@ from ..dependencies import DependencyNotes
 from ..draining import ConnectionTracker, WorkerState
 from ..loading import is_dependency, is_shiny
 from ..options import ResumeOptions, WorkerOptions
-from ..resume import page
 from ..resume.middleware import ResumeMiddleware
-from ..resume.page import PageScriptMiddleware
 from ..resume.session import Limits
 from ..resume.sessions import Sessions
 from .accel import AccelMiddleware
@@ -21,6 +19,7 @@ from .assets import AssetMiddleware
 from .autoreload import AutoreloadMiddleware
 from .dependencies import DependencyMiddleware
 from .empty_flushes import EmptyFlushMiddleware
+from .page_scripts import FOLDER, PageScriptMiddleware
 from .preloads import PreloadMiddleware
 from .root_path import RootPathMiddleware
 from .session_tags import SessionTagMiddleware
@@ -38,7 +37,7 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
     notes = _notes(options)
 
     def of_loaded(folder: str) -> bool:
-        return is_dependency(loaded, folder) or folder == page.FOLDER or (notes is not None and notes.knows(folder))
+        return is_dependency(loaded, folder) or folder == FOLDER or (notes is not None and notes.knows(folder))
 
     # From the inside, next to the app, to the outside, next to uvicorn:
     app = loaded
@@ -50,10 +49,8 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
         app = RootPathMiddleware(app, options.path.rstrip("/"))
     if notes is not None:  # outside of both: what the app itself has not found is looked for by whole path
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
-    if (
-        options.resume and options.resume.timeout and shiny_apps.imported()
-    ):  # outside of the app, whose pages it changes
-        app = PageScriptMiddleware(app)
+    if _resumes(options) and shiny_apps.imported():  # outside of the app, whose pages it changes
+        app = PageScriptMiddleware(app, options.notices)
     if lib:  # outside of all that finds files, to ask for the page's style sheets as a browser would
         app = PreloadMiddleware(app, options.path)
     app = AccelMiddleware(app)  # outside of the app, whose headers it takes, and inside of what sets one itself
@@ -71,6 +68,11 @@ def _counted(app: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
     if options.release:  # outside even of that: it is no session, and nothing that a draining process waits for
         app = AutoreloadMiddleware(app, state, options.path, options.release)
     return app
+
+
+def _resumes(options: WorkerOptions) -> bool:
+    """Whether sessions wait for their pages."""
+    return options.resume is not None and options.resume.timeout > 0
 
 
 def _resumable(app: ASGIApp, name: str, options: ResumeOptions, state: WorkerState) -> ASGIApp:

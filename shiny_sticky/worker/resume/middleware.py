@@ -86,6 +86,7 @@ class ResumeMiddleware:
             await connection.close(wire.REFUSED)
             return
         await session.resume(connection, number)
+        await self._sessions.tell_notices(connection)
         await _carry(session, connection)
 
 
@@ -139,6 +140,7 @@ class _Opening:
         self._session = session = self._sessions.new(self._user)
         hello = session.begin(self._connection, f"{self._incarnation}-{session.id}")
         await self._connection.tell(hello)
+        await self._sessions.tell_notices(self._connection)
         self._carrying = asyncio.create_task(_carry(session, self._connection))
 
 

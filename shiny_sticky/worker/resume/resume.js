@@ -8,7 +8,7 @@
   const SUBPROTOCOL = "resume.shiny-sticky";
 
   // What the first byte of a binary message says. Text is the app's own, as it stands.
-  const DATA = 0, HELLO = 1, RESUME = 2, RESUMED = 3, ACK = 4, PING = 5, PONG = 6, BYE = 7;
+  const DATA = 0, HELLO = 1, RESUME = 2, RESUMED = 3, ACK = 4, PING = 5, PONG = 6, BYE = 7, NOTICE = 8;
 
   // Codes of a closed connection after which there is no session to resume: the app's own (1000, 1001, 1012; 4001 is
   // Shiny's), or the worker's (4403: refused, 4410: gone).
@@ -198,6 +198,7 @@
       for (const payload of this.outgoing.kept) this.put(payload);
       if (this.opened) return;
       this.opened = true;
+      tell("connected");
       this.onopen?.();
     }
 
@@ -214,6 +215,7 @@
       if (!socket.protocol || kind === DATA) this.take(socket.protocol ? content : data);
       else if (kind === HELLO) this.introduce(fields(content));
       else if (kind === ACK) this.acknowledge(Number(text(content)));
+      else if (kind === NOTICE) announce(fields(content));
       else if (kind === PING) socket.send(Uint8Array.of(PONG));
     }
 
@@ -296,6 +298,14 @@
       const wait = this.wait * (0.5 + Math.random() / 2);
       this.wait = Math.min(this.wait * 2, LONGEST_WAIT_MS);
       this.retry = setTimeout(() => this.attempt(), wait);
+      tell("waiting", { seconds: wait / 1000 });
+    }
+
+    /** Somebody does not want to wait for the next attempt, nor for the one that is under way. */
+    retryNow() {
+      if (this.ended || this.carrier || this.lostAt === null) return;
+      this.dropCandidate();
+      this.attempt();
     }
 
     /** The worker's first word on a further connection. @param {WebSocket} socket @param {string | ArrayBuffer} data */
@@ -341,7 +351,7 @@
       this.dropCandidate();
       this.carrier?.close();
       this.carrier = null;
-      tell("ended", code);
+      tell("ended", { code });
       this.onclose?.({ code, reason, wasClean: code !== 1006 });
     }
 
@@ -391,13 +401,19 @@
     window.addEventListener("online", () => socket.ask(), { signal });
     window.addEventListener("pageshow", (event) => event.persisted && socket.ask(), { signal });
     window.addEventListener("pagehide", (event) => socket.leave(event.persisted), { signal });
+    document.addEventListener("shiny-sticky:retry", () => socket.retryNow(), { signal });
     document.addEventListener("visibilitychange", () => document.hidden || socket.ask(), { signal });
     return () => controller.abort();
   }
 
-  /** Tell others on the page what becomes of the connection. @param {string} state @param {number} [code] */
-  function tell(state, code) {
-    document.dispatchEvent(new CustomEvent("shiny-sticky:connection", { detail: { state, code } }));
+  /** Tell others on the page what becomes of the connection. @param {string} state @param {object} [more] */
+  function tell(state, more) {
+    document.dispatchEvent(new CustomEvent("shiny-sticky:connection", { detail: { state, ...more } }));
+  }
+
+  /** Tell others on the page what the worker has to say to the visitor. @param {object} detail */
+  function announce(detail) {
+    document.dispatchEvent(new CustomEvent("shiny-sticky:notice", { detail }));
   }
 
   /** @param {URL} url @param {string[]} protocols @returns {WebSocket} */

@@ -7,7 +7,9 @@ from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from ..draining import WorkerState
-from .session import Limits, Session, say
+from ..notices import Notice
+from . import wire
+from .session import Connection, Limits, Session, say
 
 SWEEP_SECONDS = 0.5
 
@@ -26,7 +28,7 @@ class Sessions:
     Args:
         limits: of each.
         most: that may be without a connection at a time; the one that has waited longest makes room.
-        state: tells when the server is about to close all connections.
+        state: tells when the server is about to close all connections; has what pages are told.
     """
 
     def __init__(self, limits: Limits, most: int, state: WorkerState) -> None:
@@ -36,7 +38,9 @@ class Sessions:
         self._suspended: dict[str, Session] = {}  # the one that has waited longest comes first
         self._closing = False
         self._sweeping: asyncio.Task[None] | None = None
-        self._acts: set[asyncio.Task[None]] = set()
+        self._acts: set[asyncio.Task[object]] = set()
+        self._notices = state.notices
+        self._notices.on_notice = self._notify_all
         state.before_exit.append(self._end_all)
 
     def new(self, user: Iterable[bytes]) -> Session:
@@ -55,6 +59,15 @@ class Sessions:
         """The session of an id, with or without a connection; None if there is none."""
         return self._sessions.get(name)
 
+    async def tell_notices(self, connection: Connection) -> None:
+        """Tell a page that has come, or is back, of all that stands.
+
+        Args:
+            connection: that carries its session.
+        """
+        for notice in self._notices.standing():
+            await connection.tell(wire.encode(wire.NOTICE, **notice.fields()))
+
     def _note(self, session: Session) -> None:
         """A session has lost its connection, has one again, or is over."""
         if session.ended is not None:
@@ -71,6 +84,12 @@ class Sessions:
     def _give_up(self, session: Session, why: str) -> None:
         say(f"A session that has lost its page is over: {why}.")
         session.end(ABNORMAL)
+
+    def _notify_all(self, notice: Notice) -> None:
+        """Tell a notice to all pages that are there; the others are told when they come back."""
+        for session in self._sessions.values():
+            if session.connection is not None:
+                self._begin(session.connection.tell(wire.encode(wire.NOTICE, **notice.fields())))
 
     def _end_all(self) -> None:
         """The worker ends, and the server closes all connections: nobody can resume a session."""
@@ -112,8 +131,8 @@ class Sessions:
             elif silent > ASK_SECONDS and session.asked_at < session.heard_at:
                 self._begin(session.ask())
 
-    def _begin(self, act: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, act: Coroutine[Any, Any, object]) -> None:
         """Let it wait for its session's page alone."""
-        task = asyncio.create_task(act)
+        task: asyncio.Task[object] = asyncio.create_task(act)
         self._acts.add(task)
         task.add_done_callback(self._acts.discard)

@@ -42,6 +42,9 @@ PONG = b"\x06"
 BYE = b"\x07"
 """The page is closed for good: nobody will resume it."""
 
+NOTICE = b"\x08"
+"""Something for the visitor. JSON: `kind`, and by that `seconds`; see :mod:`..notices`."""
+
 # Codes that a worker closes a connection with: RFC 6455, section 7.4.2, leaves 4000 to 4999 to applications.
 RETIRED = 4409
 """Another connection carries the session now."""
@@ -65,7 +68,7 @@ class ProtocolViolation(ValueError):
     """The other side has said what cannot be."""
 
 
-def encode(kind: bytes, **fields: object) -> bytes:
+def encode(kind: bytes, /, **fields: object) -> bytes:
     """A control message.
 
     Args:

@@ -1,0 +1,225 @@
+"""A page tells its visitor what goes on: no connection, the end of the session, a new version; else nothing."""
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from support.browser import Visitor, chromium, without_cookies
+from support.cutting_proxy import CuttingProxy
+from support.real_site import ROOT, Site
+from support.tab import process, session_id
+
+COUNTING = str(ROOT / "tests" / "apps" / "counting_app.py")
+
+# A page whose style sheet reaches for all that there is, that takes scripts and styles of its own server alone, and
+# whose app allows Shiny to begin a new session by itself.
+LOUD_CSS = "html > *, html > * * { all: unset !important; color: red !important; display: none !important }"
+STRICT_APP = """
+from pathlib import Path
+from shiny import App, ui
+
+def server(input, output, session):
+    session.allow_reconnect("force")
+
+page = ui.page_fluid(ui.tags.link(rel="stylesheet", href="loud.css"))
+shiny_app = App(page, server, static_assets=Path(__file__).parent)
+# Playwright needs eval.
+POLICY = (b"content-security-policy", b"default-src 'self'; script-src 'self' 'unsafe-eval'")
+
+async def app(scope, receive, send):
+    async def send_strictly(message):
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], POLICY]}
+        await send(message)
+
+    await shiny_app(scope, receive, send_strictly)
+"""
+
+NO_BAR = "!document.querySelector('shiny-sticky-notices')"
+
+# Notes each timer that the script of the notices sets.
+WATCH_TIMERS = """
+window.timers = [];
+for (const name of ["setTimeout", "setInterval", "requestAnimationFrame"]) {
+    const before = window[name];
+    window[name] = (...given) => {
+        if (new Error().stack.includes("notices.js")) timers.push(name);
+        return before(...given);
+    };
+}
+"""
+
+# From `held = true` on, nobody tries to connect anew by the clock.
+HOLD_RETRIES = """
+window.held = false;
+const setTimer = window.setTimeout;
+window.setTimeout = (act, ...given) => {
+    const put_off = held && new Error().stack.includes("tryLater");
+    return setTimer(put_off ? () => {} : act, ...given);
+};
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def site(browser):
+    """Two apps; a deploy gives open sessions no more than the time at which they are warned."""
+    apps = {
+        "app": {"target": COUNTING, "workers": 2, "path": "/foo/", "notices": {"texts": {"reload": "Once <more>"}}},
+        "strict": {"target": "strict.py", "workers": 2},
+    }
+    with Site(apps, deploy={"drain_timeout": 60}) as shared:
+        (shared.folder / "strict.py").write_text(STRICT_APP)
+        (shared.folder / "loud.css").write_text(LOUD_CSS)
+        yield shared.start()
+
+
+@pytest.fixture
+def network(site):
+    with CuttingProxy(site.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def visitor(browser):
+    visitor = Visitor(browser)
+    yield visitor
+    visitor.leave()
+
+
+def bar(page: Page) -> Locator:
+    return page.locator("shiny-sticky-notices")
+
+
+def notice(page: Page, kind: str) -> Locator:
+    return bar(page).locator(f".{kind}")
+
+
+def button(page: Page, kind: str, name: str) -> Locator:
+    return notice(page, kind).locator("button", has_text=name)
+
+
+def open_page(visitor: Visitor, port: int, path: str = "/foo/", script: str = "") -> Page:
+    page = visitor.open(f"http://127.0.0.1:{port}{path}", script)
+    session_id(page)
+    return page
+
+
+def a_lost_connection_is_told(page: Page, network: CuttingProxy) -> None:
+    session = session_id(page)
+    network.disconnect("rst")
+    expect(notice(page, "lost").locator("p")).to_have_text("Connection lost. Reconnecting…")
+    expect(notice(page, "lost").locator("span")).to_have_text(re.compile("^[1-5] s$"))
+    network.reconnect()
+    expect(notice(page, "lost")).to_have_count(0)
+
+    page.evaluate("held = true")
+    network.disconnect("rst")
+    expect(notice(page, "lost")).to_be_visible()
+    network.reconnect()
+    button(page, "lost", "Try now").click()
+    expect(notice(page, "lost")).to_have_count(0)
+    assert session_id(page) == session
+    assert not page.locator("#shiny-disconnected-overlay").count()
+
+
+def test_a_lost_connection_is_told_until_it_is_back(visitor, network):
+    a_lost_connection_is_told(open_page(visitor, network.port, script=HOLD_RETRIES), network)
+
+
+@pytest.mark.slow
+def test_also_where_cookies_are_blocked(browser, network, tmp_path):
+    visitor = Visitor(without_cookies(browser, tmp_path))
+    a_lost_connection_is_told(open_page(visitor, network.port, script=HOLD_RETRIES), network)
+    visitor.leave()
+
+
+def test_a_page_with_which_all_is_well_has_no_bar_and_no_timer(visitor, network):
+    page = open_page(visitor, network.port, script=WATCH_TIMERS)
+    session = session_id(page)
+    assert page.evaluate("[...document.scripts].some(script => script.src.endsWith('/notices.js'))")
+    before = page.evaluate("counted.length")
+    page.wait_for_function(f"counted.length > {before}")
+    assert not bar(page).count()
+    assert page.evaluate("timers") == []
+
+    network.cut("rst")  # and is back before anybody need know
+    page.wait_for_function(f"counted.length > {page.evaluate('counted.length')}")
+    assert session_id(page) == session
+    assert page.evaluate("timers.length") <= 1
+    expect(bar(page).locator("section")).to_be_empty()
+
+
+def test_the_end_of_a_session_is_told_with_a_way_on(site, visitor):
+    page = open_page(visitor, site.port)
+    session = session_id(page)
+    site.kill(process(page).partition(".")[0])
+    expect(notice(page, "ended").locator("p")).to_have_text("This session has ended.")
+    expect(page.locator("#shiny-disconnected-overlay")).to_have_count(1)
+    button(page, "ended", "Once <more>").click()
+    page.wait_for_function("window.Shiny?.shinyapp?.config?.sessionId && " + NO_BAR)
+    assert session_id(page) != session
+
+
+def test_a_deploy_is_told_and_leads_to_the_new_version_when_asked(site, visitor):
+    page, other = open_page(visitor, site.port), open_page(visitor, site.port)
+    session = session_id(page)
+    site.reload()
+    expect(notice(page, "new_version").locator("p")).to_have_text("A new version is ready.")
+    expect(notice(page, "leaving").locator("span")).to_have_text(re.compile("^([1-5]?[0-9]|60) s$"))
+    expect(notice(page, "new_version")).to_be_hidden()  # the warning asks for the same
+    notice(page, "leaving").locator(".close").click()
+    expect(notice(page, "leaving")).to_have_count(0)
+    expect(notice(page, "new_version")).to_be_visible()
+    assert session_id(page) == session
+    page.locator("#n").fill("12")
+    page.get_by_text("12 squared is 144").wait_for()
+
+    button(page, "new_version", "Switch").click()
+    page.wait_for_function("window.Shiny?.shinyapp?.config?.sessionId && " + NO_BAR)
+    assert process(page) in [site.incarnation(worker) for worker in site.workers()]
+    expect(notice(other, "new_version")).to_have_count(1)
+
+
+def test_shiny_begins_a_new_session_by_itself_where_the_app_allows_that(site, visitor):
+    page = open_page(visitor, site.port, "/")
+    session = session_id(page)
+    page.evaluate("""() => {
+        window.shown = 0;
+        const root = () => document.querySelector("shiny-sticky-notices")?.shadowRoot;
+        setInterval(() => { shown += root()?.querySelectorAll("div").length ?? 0; }, 50);
+    }""")
+    site.kill(process(page).partition(".")[0])
+    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'")
+    assert page.evaluate("shown") == 0
+
+
+def test_neither_the_app_s_style_sheet_nor_its_policy_reaches_the_bar(visitor, network):
+    page = open_page(visitor, network.port, "/")
+    assert page.evaluate("getComputedStyle(document.body).display") == "none"
+    network.disconnect("rst")
+    expect(notice(page, "lost")).to_be_visible()
+    style = (
+        "row => { const { color, fontSize, display } = getComputedStyle(row); return [color, fontSize, display]; }"
+    )
+    assert notice(page, "lost").evaluate(style) == ["rgb(31, 35, 40)", "14px", "flex"]
+    assert [text for text in visitor.complaints if "notices.js" in text] == []
+
+
+@pytest.mark.parametrize(
+    ("locale", "language", "text"),
+    [("ja-JP", "ja", "接続が切れました"), ("pl", "en", "Connection lost")],
+)
+def test_it_speaks_the_browser_s_language(browser, network, locale, language, text):
+    visitor = Visitor(browser.new_context(locale=locale))
+    page = open_page(visitor, network.port)
+    network.disconnect("rst")
+    expect(notice(page, "lost")).to_contain_text(text)
+    expect(bar(page).locator("section")).to_have_attribute("lang", language)
+    visitor.leave()

@@ -1,0 +1,104 @@
+"""What a worker has for its pages: scripts behind shiny.js, and notices that also those are told who come later."""
+
+import asyncio
+import html
+import json
+import re
+
+import pytest
+
+from shiny_sticky.settings.model import AppSettings
+from shiny_sticky.supervision.release import notice_options
+from shiny_sticky.worker.draining import WorkerState
+from shiny_sticky.worker.middleware.page_scripts import FOLDER, PageScriptMiddleware
+from shiny_sticky.worker.notices import NEW_VERSION, Notice
+from shiny_sticky.worker.options import NoticeOptions
+from shiny_sticky.worker.resume import wire
+from shiny_sticky.worker.resume.session import Connection, Limits
+from shiny_sticky.worker.resume.sessions import Sessions
+from support import virtual_clock
+from support.real_site import ECHO
+
+PAGE = b'<head><script src="lib/shiny-1.8.0/shiny.js"></script><script src="own.js"></script></head>'
+
+
+def served(notices: NoticeOptions | None, *pieces: bytes) -> tuple[int, str]:
+    """What becomes of a page: the length that its header says, and its text."""
+    sent = []
+
+    async def app(scope, receive, send):
+        headers = [(b"content-type", b"text/html"), (b"content-length", str(len(b"".join(pieces))).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/"}
+    asyncio.run(PageScriptMiddleware(app, notices)(scope, None, send))
+    return int(dict(sent[0]["headers"])[b"content-length"]), b"".join(each["body"] for each in sent[1:]).decode()
+
+
+@pytest.mark.parametrize("at", [len(PAGE), 20, 50], ids=["whole", "cut before", "cut within"])
+def test_the_scripts_stand_behind_shiny_js_with_the_texts_of_the_app(at):
+    texts = {"lost": """ "quoted" 'too' <script> ü """}
+    length, page = served(NoticeOptions(texts), PAGE[:at], PAGE[at:])
+    assert length == len(page.encode())
+    assert re.findall('src="([^"]*)"', page) == [
+        "lib/shiny-1.8.0/shiny.js",
+        f"lib/{FOLDER}/resume.js",
+        f"lib/{FOLDER}/notices.js",
+        "own.js",
+    ]
+    (attribute,) = re.findall('data-texts="([^"]*)"', page)
+    assert json.loads(html.unescape(attribute)) == texts
+
+
+@pytest.mark.parametrize("setting", [False, {"enabled": False}])
+def test_notices_that_are_turned_off_put_no_script_into_pages(setting):
+    app = AppSettings(target=ECHO, notices=setting)
+    assert "notices.js" not in served(notice_options(app), PAGE)[1]
+    assert "notices.js" in served(notice_options(AppSettings(target=ECHO)), PAGE)[1]
+
+
+class Told:
+    """A connection of a page, and the notices that have come on it."""
+
+    def __init__(self) -> None:
+        self.notices: list[dict] = []
+        self.connection = Connection(asyncio.Event().wait, self._send)
+
+    async def _send(self, message):
+        content = message.get("bytes", b"")
+        if content.startswith(wire.NOTICE):
+            self.notices.append(json.loads(content[1:]))
+
+
+def test_pages_are_warned_a_minute_before_a_drain_ends_and_learn_what_they_have_missed():
+    async def scenario():
+        state = WorkerState()
+        sessions = Sessions(Limits(300, 1000), 10, state)
+        there, away = Told(), Told()
+        for page in (there, away):
+            session = sessions.new([])
+            session.begin(page.connection, "app1.aaaa-1")
+        session.lose(away.connection)
+
+        draining = asyncio.create_task(state.notices.warn_before_end(70))
+        state.notices.put(Notice(NEW_VERSION))
+        state.notices.put(Notice(NEW_VERSION))
+        await asyncio.sleep(9)
+        assert there.notices == [{"kind": "new_version"}]
+        await asyncio.sleep(2)
+        assert there.notices[1:] == [{"kind": "leaving", "seconds": 60}]
+        assert away.notices == []
+
+        await asyncio.sleep(29)
+        back = Told()
+        await sessions.tell_notices(back.connection)
+        assert back.notices == [{"kind": "new_version"}, {"kind": "leaving", "seconds": 30}]
+        await draining
+
+    virtual_clock.run(scenario())
