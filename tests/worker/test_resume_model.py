@@ -16,7 +16,7 @@ from support import virtual_clock
 from support.played_session import Node, PlayedSession, node
 
 # Sequences that are tried; more by RESUME_EXAMPLES=10000.
-EXAMPLES = int(os.environ.get("RESUME_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("RESUME_EXAMPLES", "100"))
 
 # Seconds of a good network after which nothing is left to say: a page notices silence after 14, and an attempt on a
 # connection that is silent takes 10.
