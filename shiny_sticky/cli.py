@@ -31,7 +31,7 @@ from shiny_sticky.settings.source import (
     file_source,
     run_dir_of,
 )
-from shiny_sticky.supervision import control, launch, stop_command
+from shiny_sticky.supervision import autoreload, control, launch, stop_command
 from shiny_sticky.supervision.status import scaled, table
 
 settings_file = click.argument("config", type=SettingsFile(), required=False)
@@ -56,15 +56,19 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except StickyError as error:
-        if isinstance(error, StartFailed) and error.traceback:
-            print(error.traceback.rstrip(), file=sys.stderr)
-        print(error, file=sys.stderr)
+        _show(error)
         return error.exit_code
     except click.exceptions.Exit as end:  # --help, --version
         return end.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
     return 0
+
+
+def _show(error: StickyError) -> None:
+    if isinstance(error, StartFailed) and error.traceback:
+        print(error.traceback.rstrip(), file=sys.stderr)
+    print(error, file=sys.stderr)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -117,7 +121,20 @@ def run(
         _check(source, imports=False)
     else:
         with _naming(source):
-            asyncio.run(launch.serve(source, managed=not no_nginx, reload=reload))
+            _serve(source, managed=not no_nginx, reload=reload)
+
+
+def _serve(source: Source, *, managed: bool, reload: bool) -> None:
+    """Serve until a signal says to stop. Who writes an app may begin with one that does not import yet."""
+    while True:
+        try:
+            return asyncio.run(launch.serve(source, managed=managed, reload=reload))
+        except StartFailed as failure:
+            if not reload:
+                raise
+            _show(failure)
+            click.echo("It is tried again when a file of the app changes; Ctrl-C ends this.", err=True)
+            click.echo(autoreload.wait_for_change(source))
 
 
 @commands.command()

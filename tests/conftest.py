@@ -2,9 +2,16 @@
 
 import compileall
 
+import hypothesis
 import pytest
 
 from support.real_site import ROOT, Site
+
+# How long an example takes says nothing on a machine that has other things to do.
+hypothesis.settings.register_profile(
+    "loaded", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("loaded")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -37,7 +37,7 @@ COMMANDS = [shlex.split(line, comments=True) for block in blocks("sh", ELSEWHERE
 # CI's own: .ci/run does what they do, and the launcher's tests are what `make run` does after the set-up.
 # An app of one's own with `make run` is what test_setup.py has.
 BY_CI = [["make", target] for target in ("run", "test", "check", "test-all", "test-nginx")]
-BY_CI.append(["make", "run", "APP=app.py"])
+BY_CI += [["make", "run", "APP=app.py"], ["make", "-C", "shiny-sticky", "run", "APP=$PWD/app.py"]]
 
 
 def test_every_command_of_the_documents_runs():
@@ -48,7 +48,7 @@ def test_every_command_of_the_documents_runs():
         done = []
         for command in COMMANDS:
             match command:
-                case ["make", target, *_]:
+                case ["make", "-C", "shiny-sticky", target, *_] | ["make", target, *_]:
                     listed = subprocess.run(
                         ["make", "-C", ROOT, "help"], capture_output=True, text=True, check=True
                     )

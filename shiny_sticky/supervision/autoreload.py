@@ -45,6 +45,24 @@ def hasty(source: Source) -> Source:
     return dataclasses.replace(source, load=lambda: source.load().model_copy(update={"deploy": DEPLOY}))
 
 
+def wait_for_change(source: Source) -> str:
+    """Wait until a file of the apps changes.
+
+    Args:
+        source: of the settings, which can be read.
+
+    Returns:
+        What has changed, in a sentence.
+
+    Raises:
+        KeyboardInterrupt: by Ctrl-C.
+        OSError: the folders cannot be watched.
+    """
+    settings = source.load()
+    changes = watchfiles.watch(*_folders(source, settings), watch_filter=SourceFilter(settings.run_dir))
+    return _told(sorted({path for _, path in next(changes)}))
+
+
 async def deploy_at_changes(supervisor: Supervisor, source: Source) -> None:
     """Deploy at each change of a file, until cancelled. How a deploy went is said by the supervisor.
 

@@ -122,7 +122,7 @@ def ask(port: int, cookie: bytes, upgrade: bytes = b"") -> tuple[str, str | None
     return body.decode(), named[0].decode() if named else None
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(cookies)
 @example(b"sticky=app12")
 @example(b"\tsticky=app12\t")

@@ -1,12 +1,14 @@
 """--reload: whoever writes an app sees each edit in the open page, without doing anything for it."""
 
 import re
+import threading
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from support.browser import Visitor, chromium
-from support.real_site import Site, until
+from support.real_site import ECHO, Site, until
 from support.tab import session_id
 from support.waiting import running
 
@@ -65,6 +67,28 @@ def test_a_broken_edit_says_why_and_what_serves_serves_on(site, page):
     assert session_id(page) == session
     edit(site, "A mended version")
     expect(page.locator("h1")).to_have_text("A mended version")
+
+
+def test_an_app_that_does_not_import_at_the_start_is_waited_for(site_of):
+    site = site_of({"app": {"target": "app.py", "workers": 1}})
+    code = site.folder / "app.py"
+    code.write_text("import numpie\n")
+
+    def mended() -> list[str]:
+        """It is being saved until that is noticed; whoever watches begins a moment after saying so."""
+        code.write_text(Path(ECHO).read_text())
+        return site.said(r"^app\.py has changed$")
+
+    def mend() -> None:
+        site.says("^It is tried again when a file of the app changes")
+        until(mended, "the launcher notices")
+
+    writer = threading.Thread(target=mend)
+    writer.start()
+    site.start("run", "--reload")
+    writer.join()
+    assert site.said("^ModuleNotFoundError: No module named 'numpie'$")
+    assert site.ask().status == 200
 
 
 def test_what_is_no_source_deploys_nothing(site, page):

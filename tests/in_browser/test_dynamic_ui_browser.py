@@ -45,7 +45,8 @@ def draws_everything(page: Page) -> None:
     expect(page.locator("#who")).to_have_text(process)
 
 
-@pytest.mark.parametrize("cache", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", [True, False])
 def test_what_each_worker_draws_gets_its_files(site_of, visitor, cache):
     site = site_of({"app": {"target": str(APPS / "dynamic_ui.py"), "workers": 3}}, cache=cache).start()
     for _ in range(3):

@@ -89,6 +89,7 @@ def use(page):
     return shown
 
 
+@pytest.mark.slow
 def test_a_page_hears_and_shows_the_same_with_and_without_the_messages_that_say_nothing(site, browser):
     empties, seen = {}, {}
     for path in ("/", "/all/"):

@@ -86,8 +86,8 @@ def kill_launcher(site: Site) -> None:
     site.start()
 
 
-FAULTS = [deploy, kill_nginx]
-SLOW = [deploy_twice, deploy_broken_code, remove_workers, reload_nginx, kill_launcher]
+FAULTS = [deploy]
+SLOW = [kill_nginx, deploy_twice, deploy_broken_code, remove_workers, reload_nginx, kill_launcher]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def test_a_cut_connection_is_replaced(page, network, how):
     nothing_is_missing(page, session)
 
 
+@pytest.mark.slow
 def test_a_connection_that_has_fallen_silent_is_replaced(page, network):
     """Nobody says that it is gone: a Wi-Fi that was left, a laptop that has another address."""
     session = session_id(page)
@@ -82,6 +83,7 @@ def test_a_connection_that_has_fallen_silent_is_replaced(page, network):
     nothing_is_missing(page, session)
 
 
+@pytest.mark.slow
 def test_some_time_without_a_network(page, network):
     session = session_id(page)
     numbers_come(page)
@@ -120,6 +122,7 @@ def test_a_closed_tab_has_no_session_any_more(site, visitor, page):
     until(lambda: open_sessions(site) == before - 1, "the session is over")
 
 
+@pytest.mark.slow
 def test_a_page_that_is_loaded_anew_has_a_new_session(site, page):
     session, before = session_id(page), open_sessions(site)
     page.reload()
@@ -135,6 +138,7 @@ def test_a_killed_worker_ends_the_session_as_ever(site, page):
     page.locator("#shiny-disconnected-overlay").wait_for(state="attached")
 
 
+@pytest.mark.slow
 def test_a_page_from_the_back_forward_cache_has_its_session(site, page):
     session = session_id(page)
     numbers_come(page)

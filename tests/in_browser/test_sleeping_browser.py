@@ -20,6 +20,7 @@ def site():
         yield site.start()
 
 
+@pytest.mark.slow
 def test_who_wakes_an_app_that_takes_long_is_told_so_and_then_sees_it_by_itself(site):
     with (site.folder / "app" / "app.py").open("a") as code:
         code.write(SLOW)

@@ -85,7 +85,11 @@ def test_a_storm_of_kills_leaves_a_site_that_serves_and_nothing_else(site_of):
         time.sleep(chance.choice((0.0, 0.05, 0.3, 1.0)))  # not to wait for something: a storm has pauses
     print(f"seed {SEED}: {len(done)} attacks: {done}")
 
-    until(lambda: running(site.nginx_pid()), "a killed nginx is back: what its workers took until then may be lost", 180)
+    until(
+        lambda: running(site.nginx_pid()),
+        "a killed nginx is back: what its workers took until then may be lost",
+        180,
+    )
     for worker in site.workers():
         until(lambda worker=worker: serves(site, worker), f"{worker} serves", 180)
     write_app(site, version=2)

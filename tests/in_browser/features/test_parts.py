@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 from support.matrix import as_under_shiny_run
 
 
-@as_under_shiny_run("dynamic_ui.py", quick=True, also=("restart", "crowded"))
+@as_under_shiny_run("dynamic_ui.py", also=("restart", "crowded"))
 def test_what_is_drawn_later_brings_its_scripts_and_styles(tab):
     page = tab.open()
     expect(page.locator("#draw_table.shiny-bound-input")).to_be_visible()
