@@ -131,11 +131,21 @@ def wrk(port: int, seconds: float, requests: list[tuple[str, Headers]], connecti
             [*command, f"http://127.0.0.1:{port}/", "--", file.name], stdout=subprocess.PIPE, text=True
         ) as running:
             try:
+                while not _takes_interrupts(running.pid):
+                    time.sleep(0.01)
                 time.sleep(seconds)
-            finally:
                 running.send_signal(signal.SIGINT)
-            printed, _ = running.communicate(timeout=30)
+                printed, _ = running.communicate(timeout=30)
+            finally:
+                running.kill()
     return json.loads(printed.splitlines()[-1])
+
+
+def _takes_interrupts(pid: int) -> bool:
+    """Whether a process has come so far that it handles SIGINT, or has ended."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    handled = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return "\nState:\tZ" in status or (handled is not None and int(handled[1], 16) >> (signal.SIGINT - 1) & 1 == 1)
 
 
 def _lua_table(headers: Headers) -> str:

@@ -1,8 +1,9 @@
 """Ten minutes of faults under live Shiny sessions, with a report: ``make soak``.
 
 The faults are those of tests/support/live.py, one after another, again and again, while 40 sessions (a websocket,
-an input every second, an upload every five) and 20 page loads a second go on. The exit code is 1 if anything was
-lost that a fault may not cost.
+an input every second, an upload every five) and 20 page loads a second go on. In between, the connections of 40
+other sessions are cut at random, which count all that goes through. The exit code is 1 if anything was lost that a
+fault may not cost.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from support import live
+from support.cut_sessions import cut_at_random
+from support.real_site import APPS, Site
+
+# In each round, a few seconds of them.
+CUTS = 200
 
 
 def main() -> int:
@@ -24,8 +30,10 @@ def main() -> int:
     options = parser.parse_args()
 
     rows, bad, lost = [], 0, 0
-    with live.live_site() as site:
+    counting = Site({"app": {"target": str(APPS / "counting.py"), "workers": 4}})
+    with live.live_site() as site, counting:
         site.start()
+        counting.start()
         with live.Live(site) as load:
             began = time.monotonic()
             while time.monotonic() - began < options.seconds:
@@ -46,6 +54,19 @@ def main() -> int:
                     print(rows[-1], flush=True)
                     for loss in against[:5]:
                         print(f"    {loss}", flush=True)
+                load.losses.clear()
+                pages, began_fault = load.loaded, time.monotonic()
+                counts = cut_at_random(counting.port, CUTS, seed=len(rows))
+                against = live.judge(load, live.Fault())
+                bad += counts.bad + len(against)
+                lost += len(load.losses)
+                rows.append(
+                    f"| Connections cut at random, {counts.cuts.total()} times "
+                    f"| {time.monotonic() - began_fault:.0f} s | {counts.sent + counts.received} "
+                    f"| {counts.ended + len(load.lost('session'))} "
+                    f"| {len(load.lost('page'))} of {load.loaded - pages} | {counts.bad + len(against)} |"
+                )
+                print(rows[-1], f"    {counts}", sep="\n", flush=True)
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(load.tally.tried.items()))
         summary = (
             f"In {time.monotonic() - began:.0f} s: {load.tally.tried.total()} requests and messages of sessions "

@@ -54,7 +54,7 @@ class CuttingProxy:
         self.port = 0
         self.reachable = True
         self._target = target
-        self._pairs: set[_Pair] = set()
+        self._pairs: dict[_Pair, None] = {}  # in the order in which they came
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -76,6 +76,18 @@ class CuttingProxy:
         """Cut all connections that are open; gives how many were."""
         return self._call(lambda: self._cut(how))
 
+    def cut_one(self, how: Cut, which: float) -> bool:
+        """Cut one of the connections that are open.
+
+        Args:
+            how: it is cut.
+            which: from 0 (the oldest) to 1.
+
+        Returns:
+            Whether there was one.
+        """
+        return self._call(lambda: self._cut_one(how, which))
+
     def disconnect(self, how: Cut = "silence") -> None:
         """Take the network away: what is open is cut, nothing new gets through."""
         self.reachable = False
@@ -86,10 +98,19 @@ class CuttingProxy:
         self.reachable = True
 
     def _cut(self, how: Cut) -> int:
-        pairs = [pair for pair in self._pairs if pair.open and not pair.silent.is_set()]
+        pairs = self._passing()
         for pair in pairs:
             pair.cut(how)
         return len(pairs)
+
+    def _cut_one(self, how: Cut, which: float) -> bool:
+        pairs = self._passing()
+        if pairs:
+            pairs[min(int(which * len(pairs)), len(pairs) - 1)].cut(how)
+        return bool(pairs)
+
+    def _passing(self) -> list[_Pair]:
+        return [pair for pair in self._pairs if pair.open and not pair.silent.is_set()]
 
     def _end(self) -> None:
         self._server.close()
@@ -114,12 +135,12 @@ class CuttingProxy:
             writer.transport.abort()
             return
         pair = _Pair((writer, back))
-        self._pairs.add(pair)
+        self._pairs[pair] = None
         try:
             await asyncio.gather(_copy(reader, back, pair), _copy(there, writer, pair))
         finally:
             pair.cut("fin")
-            self._pairs.discard(pair)
+            del self._pairs[pair]
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: _Pair) -> Any:

@@ -24,6 +24,10 @@ class Ended(Exception):
         return self.args[0]
 
 
+# Seconds without a word after which a page takes its connection for lost, and that it gives to another one.
+SILENT = 14
+ATTEMPT = 10
+
 # After these a page does not try again.
 FINAL = {1000, 1001, 1012, 4001, wire.REFUSED, wire.GONE}
 
@@ -35,6 +39,7 @@ class ResumingClient:
         port: of the front, or of a proxy before it.
         path: of the page.
         headers: of each handshake.
+        acknowledges: whether it tells what it has received, as it ought to.
 
     Attributes:
         session: its name in the URL that it is resumed by.
@@ -43,9 +48,13 @@ class ResumingClient:
         resumed: seconds that each cut lasted, from its discovery on.
     """
 
-    def __init__(self, port: int, path: str = "/", headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, port: int, path: str = "/", headers: dict[str, str] | None = None, acknowledges: bool = True
+    ) -> None:
+        path, _, self.query = path.partition("?")
         self.url = f"ws://127.0.0.1:{port}{path}"
         self.headers = headers or {}
+        self.acknowledges = acknowledges
         self.session = self.secret = ""
         self.received: list[str | bytes] = []
         self.resumed: list[float] = []
@@ -56,7 +65,7 @@ class ResumingClient:
         self._came = asyncio.Event()
 
     async def __aenter__(self) -> ResumingClient:
-        self.connection = await self._connect(f"{self.url}websocket/?{self.url.partition('?')[2]}")
+        self.connection = await self._connect(f"{self.url}websocket/?{self.query}")
         hello = await self.connection.recv()
         assert hello[:1] == wire.HELLO, hello
         told = json.loads(hello[1:])
@@ -113,8 +122,9 @@ class ResumingClient:
         try:
             while True:
                 try:
-                    async for message in self.connection:
-                        await self._take(message)
+                    await self._take_all()
+                except TimeoutError:
+                    self.connection.transport.abort()
                 except ConnectionClosed:
                     pass
                 lost, code = time.monotonic(), self.connection.close_code
@@ -127,24 +137,33 @@ class ResumingClient:
             self.ended = ended
             self._came.set()
 
+    async def _take_all(self) -> None:
+        while True:
+            async with asyncio.timeout(SILENT):
+                message = await self.connection.recv()
+            await self._take(message)
+
     async def _resume(self) -> None:
-        wait = 0.05
-        while self.connection is None:
+        wait, connection = 0.05, None
+        while connection is None:
             try:
-                self.connection = await self._resume_once()
+                async with asyncio.timeout(ATTEMPT):
+                    connection = await self._resume_once()
             except (OSError, ConnectionClosed, EOFError, InvalidHandshake) as lost:
                 if isinstance(lost, ConnectionClosed) and lost.rcvd and lost.rcvd.code in FINAL:
                     raise Ended(lost.rcvd.code) from None
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, 1)
-        for number in range(self.outgoing.first, self.outgoing.next):
-            with contextlib.suppress(ConnectionClosed):
-                await self._put(self.connection, self.outgoing[number])
+        number = self.outgoing.first
+        while number < self.outgoing.next:  # what is sent meanwhile follows
+            await self._put(connection, self.outgoing[number])
+            number += 1
+        self.connection = connection
 
     async def _resume_once(self) -> ClientConnection:
         connection = await self._connect(self.resume_url)
         await connection.send(wire.encode(wire.RESUME, secret=self.secret, next=self.incoming.next))
-        answer = await asyncio.wait_for(connection.recv(), PATIENCE)
+        answer = await connection.recv()
         assert answer[:1] == wire.RESUMED, answer
         told = json.loads(answer[1:])
         self.secret = told["secret"]
@@ -181,5 +200,5 @@ class ResumingClient:
         self.incoming.count()
         self.received.append(message)
         self._came.set()
-        if self.incoming.owed >= 16:
+        if self.acknowledges and self.incoming.owed >= 16:
             await self.connection.send(wire.ack(self.incoming.acknowledged()))

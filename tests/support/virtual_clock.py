@@ -19,17 +19,24 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 class _Loop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
+        self.jumping = _JumpingSelector()
+        super().__init__(self.jumping)
 
     def time(self) -> float:
-        return self._jumping.now
+        return self.jumping.now
 
 
 def run(test: Coroutine) -> None:
     """Run a coroutine on such a loop."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         runner.run(test)
+
+
+def block(seconds: float) -> None:
+    """Let time pass on such a loop in which it does nothing, as if something kept it."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, _Loop)
+    loop.jumping.now += seconds
 
 
 async def heard() -> None:

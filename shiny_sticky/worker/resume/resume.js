@@ -27,6 +27,9 @@
   // What a connection that is to carry the session may take until it does.
   const ATTEMPT_MS = 10000;
 
+  // For so long a page begins anew whose connection was lost before the worker had said how its session is resumed.
+  const BEGIN_MS = 300000;
+
   // What is told "are you there?" after a sleep may take so long to answer.
   const ANSWER_MS = 2000;
 
@@ -124,6 +127,8 @@
       this.carrier = null;
       /** One that is to carry it. @type {WebSocket | null} */
       this.candidate = null;
+      /** Whether the worker speaks the protocol. */
+      this.resumable = false;
       this.opened = false;
       this.ended = false;
       /** When the connection was lost, in ms. @type {number | null} */
@@ -146,10 +151,7 @@
     /** @param {Payload} payload */
     send(payload) {
       if (this.ended) return;
-      if (this.carrier && !this.session) {
-        // The worker has not said yet how the session is resumed, or does not speak the protocol.
-        if (!this.carrier.protocol) return this.carrier.send(payload);
-      }
+      if (this.carrier && !this.resumable) return this.carrier.send(payload);
       this.outgoing.add(payload);
       if (this.carrier) this.put(payload);
       if (!this.carrier && this.outgoing.size > BUFFER) this.end(1006, "more waits than is kept");
@@ -161,27 +163,43 @@
       this.end(code, reason);
     }
 
-    // --- the first connection
+    // --- the first connection, or another one in its place while no session is known
 
     /** @param {string[]} [protocols] */
     open(protocols = [SUBPROTOCOL]) {
       const url = new URL("websocket/", this.page);
       url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-      const socket = connect(url, protocols);
-      let opened = false;
+      const socket = (this.candidate = connect(url, protocols));
+      const timer = this.opened ? setTimeout(() => socket.close(), ATTEMPT_MS) : 0;
       socket.onopen = () => {
-        opened = this.opened = true;
-        this.carrier = socket;
-        this.heardAt = now();
-        tell("connected");
-        this.onopen?.();
+        clearTimeout(timer);
+        if (socket === this.candidate) this.begin(socket);
       };
       socket.onmessage = (event) => this.hear(socket, event.data);
       socket.onclose = (event) => {
+        clearTimeout(timer);
+        if (socket !== this.candidate) return this.lose(socket, event);
+        this.candidate = null;
+        if (this.opened) this.tryLater();
         // A worker that knows no such protocol leaves it out of its answer, and browsers take that for a failure.
-        if (!opened && protocols.length && !this.ended) this.open([]);
-        else this.lose(socket, event);
+        else if (protocols.length) this.open([]);
+        else this.end(event.code, event.reason);
       };
+    }
+
+    /** @param {WebSocket} socket */
+    begin(socket) {
+      const old = this.carrier;
+      this.candidate = null;
+      this.carrier = socket;
+      this.resumable = socket.protocol !== "";
+      this.heardAt = now();
+      old?.close();
+      for (const payload of this.outgoing.kept) this.put(payload);
+      if (this.opened) return;
+      this.opened = true;
+      tell("connected");
+      this.onopen?.();
     }
 
     // --- what comes in
@@ -214,6 +232,7 @@
     introduce(told) {
       const url = new URL(`session/${told.session}/resume`, this.page);
       this.session = { url, secret: told.secret, timeout: told.timeout * 1000 };
+      this.found();
     }
 
     /** @param {number} number */
@@ -236,23 +255,24 @@
 
     /** @param {WebSocket} socket @param {CloseEvent | {code: number, reason: string}} event */
     lose(socket, event) {
-      if (this.ended || (this.carrier && socket !== this.carrier)) return;
+      if (this.ended || socket !== this.carrier) return;
       this.carrier = null;
-      if (!this.session || FINAL.has(event.code)) return this.end(event.code, event.reason);
-      if (this.lostAt === null) {
-        this.lostAt = now();
-        this.wait = FIRST_WAIT_MS;
-        tell("lost");
-      }
+      if (!this.resumable || FINAL.has(event.code)) return this.end(event.code, event.reason);
+      if (this.lostAt !== null) return this.tryLater();
+      this.lostAt = now();
+      this.wait = FIRST_WAIT_MS;
+      tell("lost");
       this.attempt();
     }
 
     /** Connect anew; what carries the session until then, if anything does, goes on. */
     attempt() {
       const session = this.session;
-      if (!session || this.ended || this.candidate) return;
+      if (!this.resumable || this.ended || this.candidate) return;
       clearTimeout(this.retry);
-      if (this.lostAt !== null && now() - this.lostAt > session.timeout) return this.end(1006, "away for too long");
+      const most = session ? session.timeout : BEGIN_MS;
+      if (this.lostAt !== null && now() - this.lostAt > most) return this.end(1006, "away for too long");
+      if (!session) return this.open();
       const url = new URL(session.url);
       url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
       const socket = (this.candidate = connect(url, [SUBPROTOCOL]));
@@ -305,11 +325,15 @@
       if (this.ended) return;
       socket.send(control(ACK, String(this.incoming.acknowledged()))); // which shows that the new secret is here, too
       for (const payload of this.outgoing.kept) this.put(payload);
+      this.found();
+    }
+
+    /** The two have found together. */
+    found() {
       this.wait = FIRST_WAIT_MS;
-      if (this.lostAt !== null) {
-        this.lostAt = null;
-        tell("resumed");
-      }
+      if (this.lostAt === null) return;
+      this.lostAt = null;
+      tell("resumed");
     }
 
     dropCandidate() {
@@ -338,12 +362,12 @@
       const slept = now() - this.checkedAt > 2 * CHECK_MS + ANSWER_MS;
       this.checkedAt = now();
       if (slept) this.ask();
-      else if (this.carrier && this.session && now() - this.heardAt > SILENT_MS) this.attempt();
+      else if (this.carrier && now() - this.heardAt > SILENT_MS) this.attempt();
     }
 
     /** The network may be another one, or this page has slept: see at once. */
     ask() {
-      if (this.ended || !this.session) return;
+      if (this.ended || !this.resumable) return;
       this.wait = FIRST_WAIT_MS;
       if (!this.carrier) return this.attempt();
       const asked = now();

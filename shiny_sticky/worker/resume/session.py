@@ -178,7 +178,8 @@ class Session:
             raise ProtocolViolation("a wrong secret")
         if type(number) is not int or not self._outgoing.is_kept(number):
             raise ProtocolViolation(f"message {number!r} is expected, which is not there")
-        self._used_secret, self._secret = secret, secrets.token_hex(16)
+        if secret != self._used_secret:  # else the next one is on its way already, and the page may have got it
+            self._used_secret, self._secret = secret, secrets.token_hex(16)
         return number
 
     async def resume(self, connection: Connection, number: int) -> None:
