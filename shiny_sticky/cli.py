@@ -170,6 +170,22 @@ def restart(worker: str | None, config: Path | None) -> None:
 
 
 @commands.command()
+@click.option("--clear", is_flag=True, help="Take the last text away, as an empty one does.")
+@click.argument("words", metavar="TEXT [CONFIG]", nargs=-1)
+def say(words: tuple[str, ...], clear: bool) -> None:
+    """Have all open pages show a text, and those that are opened later.
+
+    It stands until it is taken away or replaced, or the launcher ends.
+    """
+    named = bool(words) and is_settings_file(words[-1]) and (clear or len(words) > 1)
+    config = Path(words[-1]) if named else None
+    words = words[:-1] if named else words
+    if clear == bool(words):
+        raise click.UsageError('Say a text, or --clear: say "Back at 5 pm"')
+    click.echo(_ask(config, "POST", f"/say/{' '.join(words)}")["done"])
+
+
+@commands.command()
 @settings_file
 def stop(config: Path | None) -> None:
     """Stop nginx, the workers and the launcher.

@@ -28,6 +28,10 @@ EXAMPLES: dict[str | None, list[tuple[str, str]]] = {
         ("restart app2", "one worker, with the code that serves"),
         ("restart", "the launcher itself, after an upgrade of it"),
     ],
+    "say": [
+        ('say "Back at 5 pm"', "in a bar of all pages"),
+        ("say --clear", "no more"),
+    ],
     "stop": [("stop", "what runs from this folder"), ("stop lab.yaml", "the site with that settings file")],
     "status": [("status", "a table"), ("status --json | jq .workers", "for programs")],
     "logs": [

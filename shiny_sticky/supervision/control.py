@@ -4,6 +4,7 @@
 GET    ``/status``         what runs, as JSON
 POST   ``/reload``         a deploy; answers when it is done
 POST   ``/restart/app2``   replaces one worker; answers when it is done
+POST   ``/say/<text>``     has all pages show it; none if it is empty
 POST   ``/restart``        a handover to a new launcher; answers when that may begin
 ====== =================== =================================================
 """
@@ -80,6 +81,9 @@ async def serve(supervisor: Supervisor, listener: socket.socket) -> None:
     async def restart(request: Request) -> Response:
         return await answer(supervisor.restart(request.path_params["worker"]))
 
+    async def say(request: Request) -> Response:
+        return await answer(supervisor.site.announce(request.path_params["text"]))
+
     async def hand_over(_: Request) -> Response:
         return await answer(supervisor.prepare_handover(), BackgroundTask(supervisor.hand_over))
 
@@ -94,6 +98,7 @@ async def serve(supervisor: Supervisor, listener: socket.socket) -> None:
         routes=[
             Route("/status", status),
             Route("/reload", reload, methods=["POST"]),
+            Route("/say/{text:path}", say, methods=["POST"]),
             Route("/restart", hand_over, methods=["POST"]),
             Route("/restart/{worker}", restart, methods=["POST"]),
         ]

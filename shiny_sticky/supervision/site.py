@@ -12,12 +12,14 @@ from shiny_sticky.output import Output
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.settings.names import is_worker_of, seat_names, worker_names, worker_of
 from shiny_sticky.settings.workers import WorkerRange
+from shiny_sticky.supervision.announcement import Announcement
 from shiny_sticky.supervision.cgroups import Groups
 from shiny_sticky.supervision.leftovers import OrphanProcess
 from shiny_sticky.supervision.pool import Pool
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.supervision.slot import RecycleTurn, Slot
+from shiny_sticky.worker.protocol import Announce
 
 # Renders nginx's configuration for settings and has nginx test it; writes it if the second argument is true. The
 # third are the apps that are not Shiny's. Gives whether it differs from the file.
@@ -45,6 +47,7 @@ class Site:
         deploying: held while a deploy or restart replaces processes.
         scaling: held while an app gets more workers or fewer, and by a deploy.
         scaled: what was done last about the number of an app's workers, or not, and why; by app.
+        announcement: what all pages show.
         started_at: Unix time, in seconds.
     """
 
@@ -69,6 +72,7 @@ class Site:
         self.deploying = asyncio.Lock()
         self.scaling = asyncio.Lock()
         self.scaled: dict[str, str] = {}
+        self.announcement = Announcement()
         self.started_at = time.time()
         self._folder = folder
         self._pages_follow = pages_follow
@@ -128,6 +132,26 @@ class Site:
         """Set when a worker of an app has more sessions or fewer."""
         return self._pools[app_name].news
 
+    async def announce(self, text: str) -> str:
+        """Have all pages show a text, those that are opened later, too.
+
+        Args:
+            text: in place of the one before; empty for none any more.
+
+        Returns:
+            What was done, in a sentence.
+
+        Raises:
+            StickyError: it is too long.
+        """
+        self.announcement.say(text)
+        for slot in self.all_slots:
+            for process in slot.alive:
+                process.tell(Announce(self.announcement.text))
+        if not self.announcement.text:
+            return "No page shows an announcement any more"
+        return f"All open pages show it (sessions: {self.sessions}), and those that are opened from now on"
+
     def retire(self, names: Collection[str]) -> None:
         """Take workers out of the table; each ends with its last session."""
         removed = [self.slots.pop(name) for name in names]
@@ -153,7 +177,7 @@ class Site:
         """A slot for a worker, not filled yet, and not in the table."""
         turn = self._recycle_turns.setdefault(release.app_name, RecycleTurn())
         pool = self._pool_of(release.app_name, release.app.workers.max)
-        return Slot(name, release, self.run_dir, pool, self.output, turn, self.deploying)
+        return Slot(name, release, self.run_dir, pool, self.output, turn, self.deploying, self.announcement)
 
     def _pool_of(self, app_name: str, seats: int) -> Pool:
         """Where the visitors of an app come to; with so many seats if it is new."""

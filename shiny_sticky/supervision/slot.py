@@ -12,10 +12,12 @@ from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import AppSettings, RecycleSettings
 from shiny_sticky.supervision.activation import ActivationSocket
+from shiny_sticky.supervision.announcement import Announcement
 from shiny_sticky.supervision.incarnation import Incarnation
 from shiny_sticky.supervision.pool import SILENT_SECONDS, Pool
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
+from shiny_sticky.worker.protocol import Announce
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Slot:
         output: where to say what happens.
         recycle_turn: shared by the slots of an app.
         deploying: held while a deploy or restart replaces processes.
+        announcement: what pages show; those of each new process, too.
 
     Attributes:
         release: a deploy brings another.
@@ -65,6 +68,7 @@ class Slot:
         output: Output,
         recycle_turn: RecycleTurn,
         deploying: asyncio.Lock,
+        announcement: Announcement | None = None,
     ) -> None:
         self.name = name
         self.release = release
@@ -77,6 +81,7 @@ class Slot:
         self._output = output
         self._recycle_turn = recycle_turn
         self._deploying = deploying
+        self._announcement = announcement or Announcement()
         self._filling = asyncio.Lock()
         self._backoff = processes.Backoff()
 
@@ -233,6 +238,8 @@ class Slot:
             self.waiting = None
         self.stop_waiting()  # if a process with a socket of its own was needed after all
         self.current = new
+        if self._announcement.text:
+            new.tell(Announce(self._announcement.text))
         return new
 
     def _report_load(self, process: Incarnation, by_page: int, by_session: int) -> None:

@@ -1,5 +1,5 @@
 // A bar at the foot of the page that tells its visitor what goes on: no connection, the end of the session, a new
-// version. It hears of it by two events of the document, `shiny-sticky:connection` and `shiny-sticky:notice`, which
+// version, an announcement. It hears of it by two events of the document, `shiny-sticky:connection` and `shiny-sticky:notice`, which
 // resume.js sends. Until there is something to tell, there is no bar, and no timer runs. docs/notices.md says more.
 // @ts-check
 
@@ -7,7 +7,7 @@
   "use strict";
 
   /** @typedef {"lost" | "now" | "ended" | "reload" | "leaving" | "new_version" | "switch" | "close"} TextName */
-  /** @typedef {"ended" | "lost" | "leaving" | "new_version"} Kind */
+  /** @typedef {"ended" | "lost" | "leaving" | "announcement" | "new_version"} Kind */
 
   // Texts of an app's own stand in the script's tag, for all languages.
   const OWN_TEXTS = JSON.parse(/** @type {HTMLElement} */ (document.currentScript).dataset.texts || "{}");
@@ -63,10 +63,14 @@
     ended: { after: 500, buttons: [["reload", reload]] },
     lost: { after: 1000, buttons: [["now", () => document.dispatchEvent(new Event("shiny-sticky:retry"))]] },
     leaving: { after: REGION_MS, buttons: [["reload", reload], ["close", () => bar.dismiss("leaving")]] },
+    announcement: { after: REGION_MS, buttons: [["close", () => bar.dismiss("announcement")]] },
     new_version: { after: REGION_MS, buttons: [["switch", reload], ["close", () => bar.dismiss("new_version")]] },
   };
 
   const KINDS = /** @type {Kind[]} */ (Object.keys(NOTICES));
+
+  // What means nothing any more when the session is over.
+  const OF_SESSION = /** @type {Kind[]} */ (["lost", "leaving", "new_version"]);
 
   // The page's own style sheets do not reach in here, but for these properties: --shiny-sticky-background,
   // --shiny-sticky-color, --shiny-sticky-border, --shiny-sticky-accent, --shiny-sticky-font. Dark is what the page's
@@ -131,6 +135,8 @@
       this.deadlines = new Map();
       /** Those that the visitor has closed. @type {Set<Kind>} */
       this.dismissed = new Set();
+      /** What is announced; empty for nothing. */
+      this.announced = "";
       this.ticking = 0;
       /** What is in the page, from the first notice on. @type {HTMLElement | null} */
       this.region = null;
@@ -167,6 +173,16 @@
     hideAll() {
       KINDS.forEach((kind) => this.hide(kind));
       this.dismissed.clear();
+      this.announced = "";
+    }
+
+    /** Show what whoever runs the site has to say, in place of what was said before. @param {string} said */
+    announce(said) {
+      if (said === this.announced) return; // it is told again whenever the connection is back
+      this.hide("announcement");
+      this.dismissed.delete("announcement");
+      this.announced = said;
+      if (said) this.show("announcement");
     }
 
     /** @param {Kind} kind */
@@ -204,7 +220,7 @@
     waiting: (/** @type {{seconds: number}} */ { seconds }) => bar.countDown("lost", seconds),
     resumed: () => bar.hide("lost"),
     ended() {
-      bar.hideAll();
+      OF_SESSION.forEach((kind) => bar.hide(kind));
       bar.show("ended", () => !comesBack());
     },
   };
@@ -215,8 +231,9 @@
   });
 
   document.addEventListener("shiny-sticky:notice", (event) => {
-    const { kind, seconds } = /** @type {CustomEvent} */ (event).detail;
+    const { kind, seconds, text } = /** @type {CustomEvent} */ (event).detail;
     if (!KINDS.includes(kind)) return; // of a newer worker, which knows more of them
+    if (kind === "announcement") return bar.announce(text);
     if (seconds !== undefined) bar.countDown(kind, seconds);
     bar.show(kind);
   });
@@ -256,7 +273,9 @@
     counter.ariaHidden = "true"; // to be heard each second, it is too much
     const buttons = document.createElement("nav");
     buttons.append(...NOTICES[kind].buttons.map(([name, act]) => makeButton(name, act)));
-    row.append(Object.assign(document.createElement("p"), { textContent: text(kind) }), counter, buttons);
+    const said = document.createElement("p");
+    said.textContent = kind === "announcement" ? bar.announced : text(kind);
+    row.append(said, counter, buttons);
     return row;
   }
 

@@ -1,4 +1,4 @@
-"""What the pages of a worker are told beside what the app says: of a new version, of the end of a drain."""
+"""What the pages of a worker are told beside what the app says: a new version, an announcement, a drain's end."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ NEW_VERSION = "new_version"
 LEAVING = "leaving"
 """The worker ends soon, and its sessions with it."""
 
+ANNOUNCEMENT = "announcement"
+"""Whoever runs the site has something to say."""
+
 # Seconds before the end of a drain at which pages are warned.
 WARNING_SECONDS = 60
 
@@ -23,15 +26,19 @@ class Notice:
 
     Attributes:
         kind: of those above; a later notice of a kind replaces the one before.
-        ends_at: when what it announces happens, by the event loop's clock; None if that is not known.
+        text: an announcement's; empty if there is none any more.
+        ends_at: when what it tells of happens, by the event loop's clock; None if that is not known.
     """
 
     kind: str
+    text: str = ""
     ends_at: float | None = None
 
     def fields(self) -> dict[str, Any]:
-        """What a page is told: `kind`, and the `seconds` that are left."""
+        """What a page is told: `kind`, an announcement's `text`, and the `seconds` that are left."""
         told: dict[str, Any] = {"kind": self.kind}
+        if self.kind == ANNOUNCEMENT:
+            told["text"] = self.text
         if self.ends_at is not None:
             told["seconds"] = max(0.0, round(self.ends_at - asyncio.get_running_loop().time(), 1))
         return told

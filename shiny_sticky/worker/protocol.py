@@ -8,7 +8,7 @@ from           to                      messages
 a worker       the launcher            :class:`Ready` or :class:`Failed`; then :class:`Beat`
 a fork server  the launcher            :class:`Ready`, :class:`Unforkable` or :class:`Failed`; then
                                        :class:`Forked`, :class:`Refused`, :class:`Ended`
-the launcher   a worker                :class:`Superseded`
+the launcher   a worker                :class:`Superseded`, :class:`Announce`
 the launcher   a fork server           :class:`Fork`, :class:`Proven`, :class:`Retire`
 ============== ======================= ==========================================================
 """
@@ -147,6 +147,17 @@ class Superseded:
 
 
 @dataclass(frozen=True)
+class Announce:
+    """All pages are to show a text.
+
+    Attributes:
+        text: empty if they are to show none any more.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Retire:
     """The launcher wants no more forks: the fork server ends with the last of those that it has."""
 
@@ -154,7 +165,7 @@ class Retire:
 # Bytes of a line. What is longer is no message.
 LONGEST = 1 << 20
 
-MESSAGES = (Ready, Failed, Beat, Unforkable, Forked, Refused, Ended, Fork, Proven, Superseded, Retire)
+MESSAGES = (Ready, Failed, Beat, Unforkable, Forked, Refused, Ended, Fork, Proven, Superseded, Announce, Retire)
 
 KINDS = {kind.__name__: kind for kind in MESSAGES}
 

@@ -16,9 +16,9 @@ from .asgi import ASGIApp
 from .control_channel import ControlChannel
 from .draining import WorkerState
 from .message_compression import compressing
-from .notices import NEW_VERSION, Notice
+from .notices import ANNOUNCEMENT, NEW_VERSION, Notice
 from .options import WorkerOptions
-from .protocol import Beat, Ready, Superseded
+from .protocol import Announce, Beat, Ready, Superseded
 from .transport import behind_nginx
 from .visitors import WORKER_HEADER
 from .warm_up import render_page
@@ -118,6 +118,8 @@ class Server(uvicorn.Server):
         """Take a message of the launcher's."""
         if isinstance(message, Superseded):
             self._state.notices.put(Notice(NEW_VERSION))
+        elif isinstance(message, Announce):
+            self._state.notices.put(Notice(ANNOUNCEMENT, text=message.text))
 
     def _start_draining(self) -> None:
         if self._drain_task is None:

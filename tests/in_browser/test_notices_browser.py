@@ -212,6 +212,40 @@ def test_neither_the_app_s_style_sheet_nor_its_policy_reaches_the_bar(visitor, n
     assert [text for text in visitor.complaints if "notices.js" in text] == []
 
 
+def test_what_is_said_is_shown_by_all_pages_as_text_until_it_is_taken_away(site, visitor):
+    page = open_page(visitor, site.port)
+    text = "Back at <b>5 pm</b> / 17 Uhr? ü"
+    assert site.command("say", f"  {text}\n", str(site.config)).returncode == 0
+    expect(notice(page, "announcement").locator("p")).to_have_text(text)
+    later = open_page(visitor, site.port, "/")
+    expect(notice(later, "announcement").locator("p")).to_have_text(text)
+    notice(page, "announcement").locator(".close").click()
+    expect(notice(page, "announcement")).to_have_count(0)
+
+    site.restart("app1")  # a new process knows of it, too
+    visitor.context.add_cookies([{"name": "sticky", "value": "app1", "url": f"http://127.0.0.1:{site.port}/foo/"}])
+    newer = open_page(visitor, site.port)
+    assert process(newer) == site.incarnation("app1")
+    expect(notice(newer, "announcement").locator("p")).to_have_text(text)
+
+    assert site.command("say", "Soon", str(site.config)).returncode == 0
+    for each in (page, later, newer):
+        expect(notice(each, "announcement").locator("p")).to_have_text("Soon")
+    assert site.command("say", "--clear", str(site.config)).returncode == 0
+    for each in (page, later, newer):
+        expect(notice(each, "announcement")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mistake"),
+    [(["x" * 301], "301 characters; a bar in a page has room for 300"), (["Hi", "--clear"], "Say a text")],
+)
+def test_what_is_to_be_said_has_to_be_there_and_to_fit(site, arguments, mistake):
+    refused = site.command("say", *arguments, str(site.config))
+    assert refused.returncode
+    assert mistake in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("locale", "language", "text"),
     [("ja-JP", "ja", "接続が切れました"), ("pl", "en", "Connection lost")],

@@ -11,7 +11,7 @@ from shiny_sticky.settings.model import AppSettings
 from shiny_sticky.supervision.release import notice_options
 from shiny_sticky.worker.draining import WorkerState
 from shiny_sticky.worker.middleware.page_scripts import FOLDER, PageScriptMiddleware
-from shiny_sticky.worker.notices import NEW_VERSION, Notice
+from shiny_sticky.worker.notices import ANNOUNCEMENT, NEW_VERSION, Notice
 from shiny_sticky.worker.options import NoticeOptions
 from shiny_sticky.worker.resume import wire
 from shiny_sticky.worker.resume.session import Connection, Limits
@@ -95,10 +95,15 @@ def test_pages_are_warned_a_minute_before_a_drain_ends_and_learn_what_they_have_
         assert there.notices[1:] == [{"kind": "leaving", "seconds": 60}]
         assert away.notices == []
 
+        state.notices.put(Notice(ANNOUNCEMENT, text="Back at 5 pm"))
         await asyncio.sleep(29)
         back = Told()
         await sessions.tell_notices(back.connection)
-        assert back.notices == [{"kind": "new_version"}, {"kind": "leaving", "seconds": 30}]
+        assert back.notices == [
+            {"kind": "new_version"},
+            {"kind": "leaving", "seconds": 30},
+            {"kind": "announcement", "text": "Back at 5 pm"},
+        ]
         await draining
 
     virtual_clock.run(scenario())

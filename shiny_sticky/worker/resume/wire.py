@@ -43,7 +43,7 @@ BYE = b"\x07"
 """The page is closed for good: nobody will resume it."""
 
 NOTICE = b"\x08"
-"""Something for the visitor. JSON: `kind`, and by that `seconds`; see :mod:`..notices`."""
+"""Something for the visitor. JSON: `kind`, and by that `seconds` or `text`; see :mod:`..notices`."""
 
 # Codes that a worker closes a connection with: RFC 6455, section 7.4.2, leaves 4000 to 4999 to applications.
 RETIRED = 4409
