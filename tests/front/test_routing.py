@@ -118,7 +118,7 @@ def test_a_new_websocket_gets_its_cookie_with_the_101(site):
 def test_new_clients_are_spread_evenly_when_they_come_at_once(site):
     """Over 4 live workers and 1,001 clients at once, through several nginx processes."""
     site.emptied()
-    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+    with site.launcher_stopped(), concurrent.futures.ThreadPoolExecutor(32) as pool:
         replies = list(pool.map(lambda _: site.ask(), range(1001)))
     counts = collections.Counter(reply.worker for reply in replies)
     assert sorted(counts) == WORKERS

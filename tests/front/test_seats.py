@@ -87,7 +87,9 @@ class Visitors:
         """Wait until the launcher knows who has what."""
 
         def told() -> bool:
-            return all(self.site.sessions(worker) == len(sockets) for worker, sockets in self.open.items())
+            return self.site.all_heard() and all(
+                self.site.sessions(worker) == len(sockets) for worker, sockets in self.open.items()
+            )
 
         until(told, "the launcher has heard")
 

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import re
 import shlex
-import signal
 import subprocess
 
 import pytest
@@ -59,16 +58,6 @@ def visitor_of(browser):
     for visitor in visitors:
         visitor.leave()
     assert [visitor.complaints for visitor in visitors] == [[] for _ in visitors]
-
-
-@contextlib.contextmanager
-def nobody_replaces_workers(site: Site):
-    """The launcher stands still; nginx and the workers go on."""
-    site.launcher.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        site.launcher.send_signal(signal.SIGCONT)
 
 
 @contextlib.contextmanager
@@ -145,7 +134,7 @@ def test_a_page_whose_process_is_killed_moves_to_another_worker_and_keeps_its_in
     demo.page.evaluate("window.loaded = 'once'")
     old = demo.worker
 
-    with nobody_replaces_workers(site):
+    with site.launcher_stopped():
         with plain_requests_held(demo.page):
             old_pid = site.kill(old)
             others = "|".join(name for name in WORKERS if name != old)

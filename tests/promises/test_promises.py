@@ -42,6 +42,7 @@ def answered(site: Site, cookie: str | None, requests: int) -> collections.Count
 
 
 def test_4000_new_clients_are_1000_on_each_of_4_workers(demo):
+    demo.emptied()
     counts = answered(demo, None, 4000)
     assert sorted(counts) == WORKERS
     assert all(abs(count - 1000) <= 1 for count in counts.values()), counts

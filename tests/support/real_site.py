@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -205,9 +206,23 @@ class Site:
         (found,) = [each for each in self.status()["workers"] if each["name"] == worker]
         return found["incarnations"][0]["sessions"]
 
+    def all_heard(self) -> bool:
+        """Whether the launcher hears of each worker; on a busy machine new visitors are kept from one at times."""
+        return all("silent" not in states for states in self.states().values())
+
     def emptied(self) -> None:
         """Wait until the launcher has heard that no worker has a session: new visitors come in turn then."""
         until(lambda: not any(self.sessions(worker) for worker in self.workers()), "no session is open")
+        until(self.all_heard, "each worker is heard")
+
+    @contextlib.contextmanager
+    def launcher_stopped(self) -> Iterator[None]:
+        """The launcher stands still while a block runs; nginx and the workers go on."""
+        self.launcher.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.launcher.send_signal(signal.SIGCONT)
 
     def parents(self) -> list[int]:
         """The processes that workers are forked off."""
