@@ -135,7 +135,9 @@
     const began = performance.now();
     const mark = find("beats").appendChild(document.createElement("i"));
     if (find("beats").childElementCount > BEATS_SHOWN) find("beats").firstChild.remove();
+    const slow = setTimeout(() => (mark.dataset.state = "slow"), SILENT_MS);
     const answered = await fetch("", { method: "HEAD", cache: "no-store" }).then(({ ok }) => ok, () => false);
+    clearTimeout(slow);
     const took = performance.now() - began;
     mark.dataset.state = !answered ? "lost" : took > SILENT_MS ? "slow" : "answered";
     for (const tally of [total, ...Object.values(since)]) {

@@ -226,6 +226,7 @@ def test_each_command_of_the_page_does_what_the_page_says(browser):
         run(command(demo, "freeze"), site)
         until(lambda: demo.worker not in pool(site), "new visitors come to other workers")
         assert Demo(Visitor(browser), site).worker != demo.worker
+        expect(demo.page.locator("#beats [data-state=slow]")).to_have_count(1)  # the page's own waits on
         run(command(demo, "freeze", 1), site)
         expect(demo.page.locator("#seen-freeze")).to_have_text(goes_on)
 

@@ -193,7 +193,7 @@ def test_shiny_begins_a_new_session_by_itself_where_the_app_allows_that(site, vi
     page.evaluate("""() => {
         window.shown = 0;
         const root = () => document.querySelector("shiny-sticky-notices")?.shadowRoot;
-        setInterval(() => { shown += root()?.querySelectorAll("div").length ?? 0; }, 50);
+        setInterval(() => { shown += root()?.querySelectorAll(".ended").length ?? 0; }, 50);
     }""")
     site.kill(process(page).partition(".")[0])
     page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'")
