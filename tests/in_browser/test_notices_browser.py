@@ -190,6 +190,9 @@ def test_a_deploy_is_told_and_leads_to_the_new_version_when_asked(site, visitor)
 def test_shiny_begins_a_new_session_by_itself_where_the_app_allows_that(site, visitor):
     page = open_page(visitor, site.port, "/")
     session = session_id(page)
+    page.wait_for_function(
+        "Shiny.shinyapp.$allowReconnect"
+    )  # the app says so a moment after the session's beginning
     page.evaluate("""() => {
         window.shown = 0;
         const root = () => document.querySelector("shiny-sticky-notices")?.shadowRoot;
