@@ -54,6 +54,7 @@ def render(
         njs_script=resources.path("njs/sticky.js"),
         unavailable_page=settings.run_dir / UNAVAILABLE_PAGE,
         other_upstreams=nginx.other_upstreams,
+        keeps_connections=nginx.keeps_connections,
         user=_user_directive(settings),
         run_dir=settings.run_dir,
         open_files=processes.open_files_limit(),

@@ -29,6 +29,9 @@ NEWER = """\
   Fedora, RHEL:    sudo dnf install nginx nginx-module-njs
 Or name another nginx of this machine: nginx.binary in the settings."""
 
+# The first that keeps connections to upstreams open by default (32 of each; "keepalive" in its documentation).
+KEEPS_CONNECTIONS = (1, 29, 7)
+
 # Where distributions keep dynamic modules when `nginx -V` does not name the folder.
 MODULE_FOLDERS = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
 
@@ -42,12 +45,14 @@ class Nginx:
         njs_module: the dynamic module to load; None when njs is compiled in.
         other_upstreams: fastcgi, uwsgi and scgi, as far as they are compiled in; each creates a folder at start.
         has_realip: whether it can take the client's address from a trusted proxy.
+        keeps_connections: whether it keeps connections to upstreams that do not say how many.
     """
 
     path: str
     njs_module: str | None
     other_upstreams: tuple[str, ...]
     has_realip: bool
+    keeps_connections: bool
 
     def test(self, conf: Path, errors: Path) -> None:
         """Let nginx check a configuration; it starts nothing.
@@ -94,6 +99,7 @@ def find(binary: str) -> Nginx:
             name for name in ("fastcgi", "uwsgi", "scgi") if f"--without-http_{name}_module" not in about
         ),
         has_realip="--with-http_realip_module" in about,
+        keeps_connections=_parts(version) >= KEEPS_CONNECTIONS,
     )
 
 
@@ -110,12 +116,17 @@ def _version(path: str, about: str) -> str:
     found = re.search(r"^nginx version: \S+?/(\d+(?:\.\d+)+)", about, re.MULTILINE)
     if not found:
         raise StickyError(f"{path} is no nginx: `{path} -V` names no version.")
-    if tuple(map(int, found[1].split("."))) < OLDEST_VERSION:
+    if _parts(found[1]) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
         raise StickyError(
             f"{path} is nginx {found[1]}, as `{path} -V` says, and too old: {oldest} or newer is needed.\n{NEWER}"
         )
     return found[1]
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    """A version as a number of numbers, which can be compared."""
+    return tuple(map(int, version.split(".")))
 
 
 def _njs_module(about: str) -> str | None:
