@@ -11,18 +11,12 @@ import subprocess
 import pytest
 from playwright.sync_api import Page, expect
 
-from support.browser import Demo, Visitor, chromium
+from support.browser import Demo, Visitor
 from support.real_site import ROOT, Site, until
 
 DEMO = {"target": str(ROOT / "app" / "app.py")}
 WORKERS = ["app1", "app2", "app3", "app4"]
 SCREENSHOT = ROOT / "artifacts" / "demo.png"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as shared:
-        yield shared
 
 
 @pytest.fixture(scope="module")

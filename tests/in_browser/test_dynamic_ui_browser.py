@@ -5,14 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from support.browser import Visitor, chromium, without_cookies
+from support.browser import Visitor, without_cookies
 from support.real_site import APPS, Site
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as shared:
-        yield shared
 
 
 @pytest.fixture(params=["no cookies", pytest.param("cookies", marks=pytest.mark.slow)])

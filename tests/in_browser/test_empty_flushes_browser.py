@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from support.browser import Visitor, chromium
+from support.browser import Visitor
 from support.matrix import neighbours
 from support.real_site import APPS, Site
 from support.shiny_session import ShinySession
@@ -51,12 +51,6 @@ def site():
     """The same app, once as it comes, and once with all messages."""
     with Site({"app": APP, "all": {**APP, "path": "/all/", "empty_flushes": True}}) as shared:
         yield shared.start()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as shared:
-        yield shared
 
 
 def use(page):

@@ -8,14 +8,8 @@ import signal
 import pytest
 from playwright.sync_api import expect
 
-from support.browser import Demo, Visitor, chromium
+from support.browser import Demo, Visitor
 from support.real_site import ROOT, Site, running, until
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as shared:
-        yield shared
 
 
 @pytest.fixture

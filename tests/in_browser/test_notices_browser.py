@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from support.browser import Visitor, chromium, without_cookies
+from support.browser import Visitor, without_cookies
 from support.cutting_proxy import CuttingProxy
 from support.real_site import ROOT, Site
 from support.tab import process, session_id
@@ -62,12 +62,6 @@ window.setTimeout = (act, ...given) => {
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium() as shared:
-        yield shared
-
-
-@pytest.fixture(scope="module")
 def site(browser):
     """Two apps; a deploy gives open sessions no more than the time at which they are warned."""
     apps = {
@@ -78,19 +72,6 @@ def site(browser):
         (shared.folder / "strict.py").write_text(STRICT_APP)
         (shared.folder / "loud.css").write_text(LOUD_CSS)
         yield shared.start()
-
-
-@pytest.fixture
-def network(site):
-    with CuttingProxy(site.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def visitor(browser):
-    visitor = Visitor(browser)
-    yield visitor
-    visitor.leave()
 
 
 def bar(page: Page) -> Locator:

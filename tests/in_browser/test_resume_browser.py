@@ -3,8 +3,6 @@
 import psutil
 import pytest
 
-from support.browser import Visitor, chromium
-from support.cutting_proxy import CuttingProxy
 from support.real_site import ROOT, Site, until
 from support.tab import process, session_id
 
@@ -12,28 +10,9 @@ COUNTING = str(ROOT / "tests" / "apps" / "counting_app.py")
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium() as shared:
-        yield shared
-
-
-@pytest.fixture(scope="module")
 def site(browser):
     with Site({"app": {"target": COUNTING, "workers": 2}}) as shared:
         yield shared.start()
-
-
-@pytest.fixture
-def network(site):
-    with CuttingProxy(site.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def visitor(browser):
-    visitor = Visitor(browser)
-    yield visitor
-    visitor.leave()
 
 
 @pytest.fixture

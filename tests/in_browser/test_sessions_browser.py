@@ -7,17 +7,11 @@ import threading
 
 import pytest
 
-from support.browser import Demo, Visitor, chromium, without_cookies
+from support.browser import Demo, Visitor, without_cookies
 from support.real_site import ECHO, ROOT, Site
 
 WORKERS = ["app1", "app2", "app3"]
 UPLOAD = 50_000_000
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as shared:
-        yield shared
 
 
 @pytest.fixture(scope="module", params=["/", pytest.param("/foo/", marks=pytest.mark.slow)])

@@ -2,17 +2,9 @@
 
 import pytest
 
-from support.browser import chromium
-
 pytest.register_assert_rewrite("support.matrix")
 
 from support.matrix import Matrix  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as shared:
-        yield shared
 
 
 @pytest.fixture(scope="module")
