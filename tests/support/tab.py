@@ -46,7 +46,7 @@ class Tab:
         self._complained_before = len(visitor.complaints)
 
     def open(self, path: str = "", **watched: str) -> Page:
-        """Open the app.
+        """Open the app, and wait for its session: what is clicked before that is clicked for nobody.
 
         Args:
             path: below its own.
@@ -55,6 +55,7 @@ class Tab:
         script = "".join(f"({WATCH})([{name!r}, {value}]);\n" for name, value in watched.items())
         self.page = self._visitors[0].open(self.url + path, script)
         self._pages.append(self.page)
+        session_id(self.page)
         return self.page
 
     def seen(self, name: str) -> list[tuple[float, Any]]:
