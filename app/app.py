@@ -108,6 +108,11 @@ def server(input: Inputs, output: Outputs, session: Session) -> None:
         async for processes in presence.changes():
             await session.send_custom_message("workers", [each.to_json() for each in processes])
 
+    @reactive.effect
+    @reactive.event(input.said)
+    async def _() -> None:
+        await session.send_custom_message("heard", input.said())
+
     telling = asyncio.create_task(tell_of_workers())
     session.on_ended(telling.cancel)
 

@@ -35,7 +35,7 @@ def page(launched: bool) -> ui.Tag:
             home_card(),
             workers_card(),
             ui.h2("In the browser"),
-            ui.div(stay_step(), tab_step(), upload_step(), download_step(), class_="steps"),
+            ui.div(stay_step(), tab_step(), upload_step(), download_step(), network_step(), class_="steps"),
             ui.h2("From a terminal"),
             ui.p(terminal_note(launched)),
             ui.div(
@@ -44,11 +44,13 @@ def page(launched: bool) -> ui.Tag:
                 freeze_step(),
                 nginx_step(),
                 parent_step(),
+                pause_step(),
                 launcher_step(),
                 class_="steps",
             ),
             watch_card(),
         ),
+        ui.include_js(WWW / "network.js", method="inline"),
         ui.include_js(WWW / "sticky-test.js", method="inline"),
         ui.include_js(WWW / "demo.js", method="inline"),
         title="Try to lose this page",
@@ -190,6 +192,23 @@ def download_step() -> ui.Tag:
     )
 
 
+def network_step() -> ui.Tag:
+    """Return the step that cuts the page's network, which ``www/network.js`` does."""
+    return step(
+        "network",
+        "Cut the network",
+        ui.p("For five seconds nothing of this page comes through either way, as in a lift; it goes on sending."),
+        ui.div(
+            ui.tags.button(
+                "Cut the network for 5 s", id="network-cut", type="button", class_="btn btn-sm btn-default"
+            ),
+            class_="row-of",
+        ),
+        see="a line that comes and goes. The page stays in its session, and what it sent meanwhile arrives. "
+        "Wi-Fi off for a while, or the lid of a laptop, is the same to it, for up to five minutes.",
+    )
+
+
 def kill_step() -> ui.Tag:
     """Return the step that kills the page's process."""
     return step(
@@ -253,6 +272,17 @@ def parent_step() -> ui.Tag:
         "Kill the process that workers are forked off",
         command("kill -9 $(cat run/app-*.pid)", watch="parent"),
         see="nothing: its workers serve on. The next one that is started brings a new one.",
+    )
+
+
+def pause_step() -> ui.Tag:
+    """Return the step that stops the launcher for a while."""
+    return step(
+        "pause",
+        "Stop the launcher, as Ctrl-Z does, and wake it",
+        command("kill -STOP $(cat run/launcher.pid)", watch="pause"),
+        command("kill -CONT $(cat run/launcher.pid)"),
+        see="nothing: no request waits for the launcher. What workers print goes to a file until it is awake.",
     )
 
 

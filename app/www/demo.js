@@ -4,6 +4,8 @@
   const BEAT_MS = 1000;     // one page load a second
   const BEATS_SHOWN = 60;
   const SILENT_MS = 3000;   // a worker that says nothing for so long gets no new visitors
+  const CUT_MS = 5000;      // the network is cut for so long, in which this page says so many things
+  const SAYINGS = 10;
 
   const find = (id) => document.getElementById(id);
   const all = (selector) => document.querySelectorAll(selector);
@@ -15,6 +17,7 @@
   let processes = [];   // all that serve the app: {worker, incarnation, pid, started, sessions}
   let cut;              // when the connection was lost
   let moved;            // where this page lived before, until the new process has shown the inputs again
+  let gap;              // while the network is cut, and until the page has caught up: {session, ended, heard}
 
   // Say at a step what has happened.
   function seen(step, sentence, state = "passed") {
@@ -31,6 +34,7 @@
     if (home && home.pid !== detail.pid) moved = { from: home, after: performance.now() - (cut ?? performance.now()) };
     home = detail;
     cut = undefined;
+    if (gap && gap.session !== home.session) caughtUp("The session went with its connection; this is another one.", "failed");
     for (const place of all("[data-fact=pid]")) place.textContent = home.pid;
     draw();
   });
@@ -44,6 +48,51 @@
   });
 
   Shiny.addCustomMessageHandler("downloaded", (by) => seen("download", `Made by ${named(by)}.`));
+
+  // --- the network of this page
+
+  const pause = (ms) => new Promise((wake) => setTimeout(wake, ms));
+
+  async function cutNetwork() {
+    gap = { session: home.session, heard: [] };
+    find("network-cut").disabled = true;
+    seen("network", "Cut.", "running");
+    network.switchOff();
+    for (let n = 1; n <= SAYINGS; n++) {
+      Shiny.setInputValue("said", n, { priority: "event" });
+      await pause(CUT_MS / SAYINGS);
+    }
+    gap.ended = performance.now();
+    network.switchOn();
+  }
+
+  function caughtUp(sentence, state) {
+    gap = undefined;
+    find("network-cut").disabled = false;
+    seen("network", sentence, state);
+  }
+
+  find("network-cut").addEventListener("click", cutNetwork);
+
+  Shiny.addCustomMessageHandler("heard", (n) => {
+    gap?.heard.push(n);
+    if (!gap || n < SAYINGS) return;
+    const inOrder = gap.heard.every((heard, index) => heard === index + 1);
+    caughtUp(
+      `${duration(performance.now() - gap.ended)} after the cut the page had caught up, in the same session: of ` +
+        `${SAYINGS} messages that it sent meanwhile ${gap.heard.length} have arrived${inOrder ? ", in order" : ""}.`,
+      inOrder ? "passed" : "failed",
+    );
+  });
+
+  // A network that was lost without this page's doing.
+  let lostAt;
+
+  document.addEventListener("shiny-sticky:connection", ({ detail: { state } }) => {
+    if (state === "lost") lostAt = performance.now();
+    if (state !== "resumed" || gap) return;
+    seen("network", `The connection was lost for ${duration(performance.now() - lostAt)}. The session is the same.`);
+  });
 
   // --- all workers
 
@@ -164,7 +213,7 @@
     for (;;) {
       const took = await load();
       report();
-      await new Promise((wake) => setTimeout(wake, BEAT_MS - took));
+      await pause(BEAT_MS - took);
     }
   }
 

@@ -118,6 +118,33 @@ def test_a_download_is_made_by_the_process_of_its_page(either, visitor_of):
     expect(demo.page.locator("#seen-download")).to_have_text(f"Made by {worker} (pid {pid}).")
 
 
+@pytest.mark.slow
+def test_a_cut_of_the_network_is_a_line_that_comes_and_goes(site, visitor_of):
+    demo = Demo(visitor_of(), site)
+    demo.stays()
+    session, line = demo.text("session"), demo.page.locator("shiny-sticky-notices .lost")
+    demo.page.locator("#network-cut").click()
+    expect(line).to_contain_text("Reconnecting")
+    expect(demo.page.locator("#seen-network")).to_have_text(
+        re.compile("^.* after the cut .*, in the same session: of 10 messages .* 10 have arrived, in order[.]$")
+    )
+    expect(line).to_have_count(0)
+    demo.stays()
+    assert demo.text("session") == session
+
+
+@pytest.mark.slow
+def test_the_page_says_how_long_it_had_no_network(site, network, visitor_of):
+    demo = Demo(visitor_of(), site, port=network.port)
+    demo.stays()
+    session = demo.text("session")
+    assert network.cut("rst")
+    expect(demo.page.locator("#seen-network")).to_have_text(
+        re.compile("^The connection was lost for .*[.] The session is the same[.]$")
+    )
+    assert demo.text("session") == session
+
+
 def test_a_page_whose_process_is_killed_moves_to_another_worker_and_keeps_its_inputs(site, visitor_of):
     demo = Demo(visitor_of(), site)
     demo.stays()
@@ -229,9 +256,11 @@ def test_each_command_of_the_page_does_what_the_page_says(browser):
         until(lambda: site.nginx_pid() not in (0, nginx), "nginx is back")
         expect(demo.page.locator("#seen-nginx")).to_have_text(re.compile("^Since .* The session is the same[.]$"))
 
-        for step in ("parent", "launcher"):
+        for step in ("parent", "pause", "launcher"):
             run(command(demo, step), site)
             expect(demo.page.locator(f"#seen-{step}")).to_have_text(goes_on)
+            if step == "pause":
+                run(command(demo, step, 1), site)
         run(command(demo, "launcher", 1), site)
         expect(demo.page.locator("#seen-deploy")).to_have_attribute("data-state", "passed")
         assert demo.text("session") == home

@@ -109,10 +109,12 @@ class Visitor:
 class Demo:
     """The demo in a new tab of a visitor's browser, or in a frame of a page that is open."""
 
-    def __init__(self, visitor: Visitor, site: Site, app: str = "app", frame: Frame | None = None) -> None:
+    def __init__(
+        self, visitor: Visitor, site: Site, app: str = "app", frame: Frame | None = None, port: int = 0
+    ) -> None:
         self.visitor = visitor
         self.path = site.settings["apps"][app].get("path", "/")
-        self.frame = frame or visitor.open(f"http://127.0.0.1:{site.port}{self.path}").main_frame
+        self.frame = frame or visitor.open(f"http://127.0.0.1:{port or site.port}{self.path}").main_frame
         self.page = self.frame.page
         self.result = self.frame.locator("#sticky-result")
 
