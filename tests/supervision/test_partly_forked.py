@@ -326,8 +326,6 @@ def test_code_that_only_forks_import_is_told_of_with_its_traceback(site_of):
 
 def test_real_packages_that_start_harmless_threads_are_shared(site_of):
     """Arrow's pool, which pandas reads files with, and jemalloc's thread."""
-    pytest.importorskip("pyarrow")
-    pytest.importorskip("pandas")
     site = echo_site(
         site_of,
         "import pandas\npandas.DataFrame({'a': range(1000)}).to_parquet('a.parquet')\n"
@@ -340,7 +338,6 @@ def test_real_packages_that_start_harmless_threads_are_shared(site_of):
 
 
 def test_polars_is_left_to_the_forks(site_of):
-    pytest.importorskip("polars")
     site = echo_site(
         site_of,
         "import polars\nserve = app\nasync def app(scope, receive, send):\n"
