@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 Cut = Literal["rst", "fin", "silence"]
 
@@ -48,11 +48,14 @@ class CuttingProxy:
     Attributes:
         port: that clients connect to.
         reachable: whether new connections are passed on; others are closed at once.
+        fuse: looks at each piece, and whether it comes from a client; once it is true, the network is gone, and so
+            is the piece.
     """
 
     def __init__(self, target: int) -> None:
         self.port = 0
         self.reachable = True
+        self.fuse: Callable[[bytes, bool], bool] = lambda piece, by_client: False
         self._target = target
         self._pairs: dict[_Pair, None] = {}  # in the order in which they came
         self._loop = asyncio.new_event_loop()
@@ -137,21 +140,28 @@ class CuttingProxy:
         pair = _Pair((writer, back))
         self._pairs[pair] = None
         try:
-            await asyncio.gather(_copy(reader, back, pair), _copy(there, writer, pair))
+            await asyncio.gather(
+                self._copy(reader, back, pair, by_client=True), self._copy(there, writer, pair, by_client=False)
+            )
         finally:
             pair.cut("fin")
             del self._pairs[pair]
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: _Pair) -> Any:
-    """Pass on one direction; its end ends the other."""
-    try:
-        while data := await reader.read(65536):
-            if pair.silent.is_set():
-                continue  # it is read, so that nobody learns anything
-            writer.write(data)
-            await writer.drain()
-    except OSError:
-        pass
-    if not pair.silent.is_set():
-        pair.cut("fin")
+    async def _copy(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: _Pair, by_client: bool
+    ) -> None:
+        """Pass on one direction; its end ends the other."""
+        try:
+            while data := await reader.read(65536):
+                if pair.silent.is_set():
+                    continue  # it is read, so that nobody learns anything
+                if self.reachable and self.fuse(data, by_client):
+                    self.reachable = False
+                    self._cut("rst")
+                    return
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        if not pair.silent.is_set():
+            pair.cut("fin")

@@ -14,9 +14,9 @@ from ..pages import Insertion, PageResponder
 
 HERE = Path(__file__).parent.parent
 
-# By name: lets sessions outlive their connections; tells visitors what goes on.
+# By name: lets sessions, and what is uploaded, outlive their connections; tells visitors what goes on.
 SCRIPTS = {
-    "resume.js": (HERE / "resume" / "resume.js").read_bytes(),
+    "resume.js": b"".join((HERE / "resume" / name).read_bytes() for name in ("resume.js", "uploads.js")),
     "notices.js": (HERE / "notices.js").read_bytes(),
 }
 

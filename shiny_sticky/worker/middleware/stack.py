@@ -14,6 +14,7 @@ from ..options import ResumeOptions, WorkerOptions
 from ..resume.middleware import ResumeMiddleware
 from ..resume.session import Limits
 from ..resume.sessions import Sessions
+from ..resume.uploads import UploadMiddleware
 from .accel import AccelMiddleware
 from .assets import AssetMiddleware
 from .autoreload import AutoreloadMiddleware
@@ -50,7 +51,7 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
     if notes is not None:  # outside of both: what the app itself has not found is looked for by whole path
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
     if _resumes(options) and shiny_apps.imported():  # outside of the app, whose pages it changes
-        app = PageScriptMiddleware(app, options.notices)
+        app = PageScriptMiddleware(UploadMiddleware(app), options.notices)
     if lib:  # outside of all that finds files, to ask for the page's style sheets as a browser would
         app = PreloadMiddleware(app, options.path)
     app = AccelMiddleware(app)  # outside of the app, whose headers it takes, and inside of what sets one itself
