@@ -1,9 +1,12 @@
 """In Chromium, a session outlives its connection: nothing is lost, doubled or moved, and nothing is to be seen."""
 
+import contextlib
+
 import psutil
 import pytest
 
 from support.real_site import ROOT, Site, until
+from support.sessions_of_pages import nothing_is_missing, numbers_come
 from support.tab import process, session_id
 
 COUNTING = str(ROOT / "tests" / "apps" / "counting_app.py")
@@ -16,7 +19,7 @@ def site(browser):
 
 
 @pytest.fixture
-def page(visitor, network):
+def page(network, visitor):
     page = visitor.open(f"http://127.0.0.1:{network.port}/")
     session_id(page)
     return page
@@ -25,23 +28,6 @@ def page(visitor, network):
 def open_sessions(site) -> int:
     """How many the launcher knows of."""
     return sum(site.sessions(worker) for worker in site.workers())
-
-
-def numbers_come(page, more: int = 2) -> None:
-    before = page.evaluate("counted.length")
-    page.wait_for_function(f"counted.length >= {before + more}")
-
-
-def nothing_is_missing(page, session: str) -> None:
-    """Compare what was sent with what has come, in both directions, in the session that it was."""
-    numbers_come(page)
-    page.evaluate("Shiny.setInputValue('report', Math.random())")
-    page.wait_for_function("window.report")
-    counted, ticks = page.evaluate("[counted, report.ticks]")
-    assert counted == list(range(len(counted)))
-    assert ticks == list(range(len(ticks))) and len(ticks) > 1
-    assert session_id(page) == session
-    assert not page.locator("#shiny-disconnected-overlay").count()
 
 
 @pytest.mark.parametrize("how", ["rst", "fin"])
@@ -66,8 +52,13 @@ def test_a_connection_that_has_fallen_silent_is_replaced(page, network):
 def test_some_time_without_a_network(page, network):
     session = session_id(page)
     numbers_come(page)
+    page.evaluate(
+        """document.addEventListener("shiny-sticky:connection", ({ detail }) => {
+            if (detail.state === "lost") window.seen_before ??= counted.length;
+        })"""
+    )
     network.disconnect("rst")
-    page.evaluate("window.seen_before = counted.length")
+    page.wait_for_function("window.seen_before !== undefined")
     page.locator("#n").fill("12")
     page.wait_for_timeout(3000)  # the time in which there is no network, not one that is waited for
     assert page.evaluate("counted.length - seen_before") <= 1
@@ -90,7 +81,8 @@ def test_cut_by_nginx_that_is_killed(site, page):
     numbers_come(page)
     master = psutil.Process(site.nginx_pid())
     for each in (master, *master.children()):
-        each.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # without its master
+            each.kill()
     nothing_is_missing(page, session)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,9 +39,13 @@ def program() -> str:
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser, whose visitors have nothing in common."""
-    path = program()
+def chromium(program_of: Callable[[str], str | Path] = str) -> Iterator[Browser]:
+    """A browser, whose visitors have nothing in common.
+
+    Args:
+        program_of: gives the program that is started for the browser's.
+    """
+    path = program_of(program())
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=3 * PATIENCE)
@@ -151,6 +155,7 @@ class Demo:
 
     def upload(self, file: bytes | Path, name: str = "") -> dict[str, str]:
         """Upload bytes by a name, or a file of any size; gives what the page reports of it."""
+        self.text("session")  # what is chosen before that is chosen for nobody
         content = {"name": name, "mimeType": "application/octet-stream", "buffer": file}
         self.frame.locator("#upload").set_input_files(file if isinstance(file, Path) else content)
         report = self.frame.locator("#upload_report")
