@@ -31,7 +31,7 @@ from shiny_sticky.worker.protocol import (
 )
 
 # Seconds that a fork server gets to report a fork's exit code.
-REPORT_SECONDS = 1
+REPORT_SECONDS = 5
 
 
 class ForkServerGone(Exception):

@@ -153,6 +153,7 @@ def test_each_app_has_its_path_its_workers_and_its_cookie(two):
 
 
 def test_one_apps_cookie_means_nothing_to_another(two):
+    until(two.all_heard, "each worker is heard")
     both = "sticky=app2; sticky_other=other1"
     assert [two.ask("/", cookie=both).worker, two.ask("/foo/", cookie=both).worker] == ["app2", "other1"]
     for wrong in ("sticky=other1", "sticky_other=app1", "sticky_other=app1; sticky=other1"):
@@ -221,6 +222,7 @@ def test_the_snippet_works_inside_a_users_own_nginx(site_of):
     )
     subprocess.run([program.path, "-c", str(site.folder / "own.conf")], check=True)
     until(site.nginx_pid, "nginx runs")
+    until(site.all_heard, "each worker is heard")
     assert {site.ask().worker, site.ask().worker} == {"app1", "app2"}
     reply = site.ask(cookie="sticky=app2")
     assert (reply.worker, reply.set_cookies) == ("app2", [])

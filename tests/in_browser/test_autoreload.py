@@ -44,7 +44,10 @@ def page(site):
 
 
 def edit(site: Site, heading: str, ending: str = "") -> None:
-    (site.folder / "app.py").write_text(APP.replace("Version 1", heading) + ending)
+    """Save the app as many editors do: in one step."""
+    new = site.folder / "app.py.new"
+    new.write_text(APP.replace("Version 1", heading) + ending)
+    new.replace(site.folder / "app.py")
 
 
 def test_an_edit_shows_in_the_open_page_and_the_old_process_leaves(site, page):
@@ -76,7 +79,9 @@ def test_an_app_that_does_not_import_at_the_start_is_waited_for(site_of):
 
     def mended() -> list[str]:
         """It is being saved until that is noticed; whoever watches begins a moment after saying so."""
-        code.write_text(Path(ECHO).read_text())
+        new = site.folder / "app.py.new"
+        new.write_text(Path(ECHO).read_text())
+        new.replace(code)
         return site.said(r"^app\.py has changed$")
 
     def mend() -> None:
@@ -112,7 +117,10 @@ def test_new_settings_are_deployed(site, page):
 def test_a_restarted_worker_keeps_the_session_and_the_page(site, page):
     """The script compares releases, not processes."""
     site.says("^Deployed 3 workers")
-    expect(page.locator("#pid")).to_have_text(str(site.pid(session_id(page).partition(".")[0])))
+    until(
+        lambda: page.locator("#pid").inner_text() in [str(site.pid(worker)) for worker in site.workers()],
+        "the page is back",
+    )
     session = session_id(page)
     worker = session.partition(".")[0]
     with page.expect_websocket() as again:

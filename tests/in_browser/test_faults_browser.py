@@ -13,10 +13,10 @@ from support.real_site import ROOT, Site, running, until
 
 
 @pytest.fixture
-def site():
+def site(request):
     """The demo from a folder of its own, whose code can be broken."""
-    with Site({"app": {"target": "app/app.py", "workers": 3, "hang_timeout": 8}}) as site:
-        shutil.copytree(ROOT / "app", site.folder / "app")
+    with Site({"app": {"target": "app/app.py", "workers": 3, **getattr(request, "param", {})}}) as site:
+        shutil.copytree(ROOT / "app", site.folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
         yield site.start()
 
 
@@ -104,6 +104,7 @@ def exists(site: Site, worker: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("site", [{"hang_timeout": 8}], indirect=True)
 def test_a_page_whose_process_hangs_comes_back_on_another(site, demo):
     pid = demo.pid
     os.kill(pid, signal.SIGSTOP)

@@ -16,7 +16,7 @@ SLOW = "import time\nfrom pathlib import Path\nwhile not Path('go').exists(): ti
 def site():
     """The demo, asleep, in a folder of its own."""
     with Site({"app": {"target": "app/app.py", "workers": 2, "idle_timeout": 5}}) as site:
-        shutil.copytree(ROOT / "app", site.folder / "app")
+        shutil.copytree(ROOT / "app", site.folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
         yield site.start()
 
 

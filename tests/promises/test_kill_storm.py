@@ -24,7 +24,8 @@ def kill(pid: int) -> None:
 
 
 def kill_worker(site: Site, chance: random.Random) -> None:
-    kill(chance.choice(list(site.incarnations().values()) or [site.launcher.pid]))
+    if pids := list(site.incarnations().values()):
+        kill(chance.choice(pids))
 
 
 def kill_parent(site: Site, chance: random.Random) -> None:

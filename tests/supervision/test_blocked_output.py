@@ -155,12 +155,12 @@ def test_while_the_launcher_is_stopped_workers_print_into_the_log_and_later_to_t
 
 def test_a_launcher_that_was_stopped_takes_no_healthy_worker_for_a_hung_one(site_of):
     """Its timers are due when it goes on, before it has read a single one of the beats that wait for it."""
-    site = echo_site(site_of, app={"hang_timeout": 1.5})
+    site = echo_site(site_of, app={"hang_timeout": 3})
     pids = {worker: site.pid(worker) for worker in site.workers()}
-    for _ in range(3):
+    for _ in range(2):
         stop(site)
         stopped = time.monotonic()
-        until(lambda stopped=stopped: time.monotonic() > stopped + 2, "the time is over")
+        until(lambda stopped=stopped: time.monotonic() > stopped + 4, "the time is over")
         resume(site)
         site.status()
     assert {worker: site.pid(worker) for worker in site.workers()} == pids
@@ -172,7 +172,7 @@ def test_a_launcher_that_was_stopped_takes_no_healthy_worker_for_a_hung_one(site
 
 
 def test_a_start_during_which_the_launcher_was_stopped_is_not_given_up(site_of):
-    site = site_of({"app": {"target": "app.py", "workers": 2, "start_timeout": 5}})
+    site = site_of({"app": {"target": "app.py", "workers": 2, "start_timeout": 15}})
     write_app(site, "import time\nwhile not os.path.exists('go'): time.sleep(0.01)")
     site.launcher = subprocess.Popen(
         [*LAUNCHER, str(site.config)], cwd=site.folder, env=site.env, stdout=subprocess.PIPE
@@ -181,7 +181,7 @@ def test_a_start_during_which_the_launcher_was_stopped_is_not_given_up(site_of):
     stop(site)
     (site.folder / "go").touch()
     stopped = time.monotonic()
-    until(lambda: time.monotonic() > stopped + 6, "the time is over")
+    until(lambda: time.monotonic() > stopped + 16, "the time is over")
     resume(site)
     until(lambda: answers(site.run_dir / "app2.sock"), "it is up")
 

@@ -1,5 +1,6 @@
 """What nginx keeps is of the code that serves now, however slowly old code answers."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -40,7 +41,11 @@ def write_app(site: Site, version: int) -> None:
 
 def kept(site: Site) -> list[bytes]:
     """What nginx keeps, without what it is about to write."""
-    return [file.read_bytes() for file in (site.run_dir / "cache").rglob("*") if file.is_file()]
+    found = []
+    for file in (site.run_dir / "cache").rglob("*"):
+        with contextlib.suppress(IsADirectoryError, FileNotFoundError):  # nginx has just renamed it
+            found.append(file.read_bytes())
+    return found
 
 
 def says(site: Site, path: str) -> bytes:

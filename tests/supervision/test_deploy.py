@@ -52,7 +52,8 @@ def test_three_deploys_in_a_row_drop_no_session_and_fail_no_request(site_of):
     assert not load.failures, load
     assert load.versions == {1, 2, 3, 4}
     assert all(running(pid) for pid in old), "they still have their sessions"
-    assert site.states() == {"app1": ["serving"] + ["draining"] * 3, "app2": ["serving"] + ["draining"] * 3}
+    states = {"app1": ["serving"] + ["draining"] * 3, "app2": ["serving"] + ["draining"] * 3}
+    until(lambda: site.states() == states, "each is heard")
     for sessions in open_sessions:
         sessions.close()
     until(lambda: not any(running(pid) for pid in old), "they leave with their last session")
@@ -179,11 +180,13 @@ def test_an_app_is_added_by_a_deploy(site_of):
 
 @pytest.mark.parametrize("surge", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_no_more_workers_than_surge_are_started_at_a_time(site_of, surge):
-    """Each notes in a file how many are loading with it."""
+    """Each notes in a file how many are loading with it, and the first ones wait for as many as there may be."""
     site = echo_site(site_of, workers=4, app={"preload": False}, deploy={"surge": surge})
     (site.folder / "app.py").write_text(
         "import os, pathlib, time\n"
-        "mine = pathlib.Path(f'loading.{os.getpid()}'); mine.touch(); time.sleep(1)\n"
+        "mine = pathlib.Path(f'loading.{os.getpid()}'); mine.touch(); together = pathlib.Path('together')\n"
+        f"while not together.exists() and len(list(pathlib.Path().glob('loading.*'))) < {surge}: time.sleep(0.01)\n"
+        "together.touch(); time.sleep(1)\n"
         "count = len(list(pathlib.Path().glob('loading.*'))); mine.unlink()\n"
         "with open('counts', 'a') as file: file.write(f'{count}\\n')\n" + ECHO_CODE
     )
@@ -194,7 +197,7 @@ def test_no_more_workers_than_surge_are_started_at_a_time(site_of, surge):
 
 
 def test_sessions_that_outlast_the_drain_are_told_of_a_restart(site_of):
-    site = echo_site(site_of, deploy={"drain_timeout": 4})
+    site = echo_site(site_of, deploy={"drain_timeout": 8})
     sessions = Sessions(site, ["app1"])
     old = site.pid("app1")
     site.restart("app1")
@@ -234,11 +237,11 @@ def test_one_worker_is_restarted_by_hand(site_of):
 
 
 def test_stopping_gives_open_sessions_their_time(site_of):
-    site = echo_site(site_of, stop={"drain_timeout": 5})
+    site = echo_site(site_of, stop={"drain_timeout": 8})
     sessions = Sessions(site, ["app1"])
     idle = site.pid("app2")
     site.launcher.send_signal(signal.SIGTERM)
-    until(lambda: site.said("open sessions and requests get 5 s"), "the launcher says so")
+    until(lambda: site.said("open sessions and requests get 8 s"), "the launcher says so")
     assert sessions.live()
     until(lambda: not running(idle), "app2 has left")
     assert site.launcher.wait(PATIENCE) == 0
@@ -300,8 +303,8 @@ def test_stopping_ends_what_an_earlier_launcher_left_too(site_of):
 )
 def test_a_worker_is_recycled_when_it_is_time(site_of, limit, reason):
     site = echo_site(site_of, workers=1, app={"recycle": limit})
-    old = site.pid("app1")
     sessions = [Sessions(site, ["app1"]) for _ in range(2)]
+    old = sessions[0].pids["app1"]
     until(lambda: site.said(f"app1 is replaced: {reason}"), "it is time")
     until(lambda: site.pid("app1") != old, "it is replaced")
     assert running(old)
@@ -320,11 +323,11 @@ def test_never_two_workers_of_an_app_are_recycled_at_once(site_of):
 
 
 def test_a_hung_worker_shows_its_stacks_and_is_replaced(site_of):
-    site = echo_site(site_of, app={"hang_timeout": 5})
+    site = echo_site(site_of, app={"hang_timeout": 10})
     sessions = Sessions(site, ["app1", "app2"])
     old = site.pid("app1")
     sessions.sockets["app1"].send("hang")
-    until(lambda: site.said(rf"app1 \(pid {old}\) has hung for 5 s"), "it is noticed")
+    until(lambda: site.said(rf"app1 \(pid {old}\) has hung for 10 s"), "it is noticed")
     site.back("app1", old)
     assert site.says(r"app1 +\| .*app\.py.* in echo"), "the stack shows where"
     assert site.ask(cookie="sticky=app1").worker == "app1"
@@ -373,6 +376,7 @@ def test_status_shows_what_runs(site_of):
     old = site.kill("app1")
     site.back("app1", old)
     until(lambda: site.status()["workers"][0]["restarts"] == 1, "the restart is counted")
+    until(site.all_heard, "each is heard")
     table = site.command("status", str(site.config)).stdout.splitlines()
     assert table[0].split()[:5] == ["worker", "process", "pid", "state", "sessions"]
     assert table[2].split()[:4] == ["app2", one["name"], str(one["pid"]), "serving"]

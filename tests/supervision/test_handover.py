@@ -53,7 +53,7 @@ def test_a_restart_keeps_sessions_page_loads_nginx_and_the_launchers_pid(site_of
     sessions.close()
     until(lambda: not any(running(pid) for pid in old.values()), "the old ones leave with their last sessions")
     children = psutil.Process(site.launcher.pid).children
-    until(lambda: all(child.status() != psutil.STATUS_ZOMBIE for child in children()), "none is left unburied")
+    until(lambda: all(running(child.pid) for child in children()), "none is left unburied")
     assert site.stop() == 0
     site.check_nothing_left()
 

@@ -195,6 +195,7 @@ def test_fewer_workers_after_a_take_over(site_of):
     site.write()
     site.start()
     until(lambda: len(site.sockets()) == 4, "two links and two sockets are left")
+    until(site.all_heard, "each is heard")
     assert {site.ask(cookie="sticky=app4").worker for _ in range(4)} == {"app1", "app2"}
 
 
@@ -396,12 +397,13 @@ def test_what_the_shell_allows_at_first_is_not_what_workers_get(site_of):
     for pid in (site.table()["app1"], site.nginx_pid()):
         assert psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE) == (8192, 8192)
     assert "worker_connections  4096;" in site.conf.read_text()
+    assert site.says("^nginx +"), "which is the last line before that"
     assert not site.said("may open")
 
 
 def test_a_limit_that_is_too_low_is_told(site_of):
     site = site_of({"app": {"target": ECHO, "workers": 1}}).start(program=limited("512:512"))
-    (line,) = site.said("may open")
+    (line,) = site.says("may open")
     sessions = os.cpu_count() * 128
     assert line.startswith(
         f"Each process may open 512 files only (ulimit -Hn): enough for about {sessions} sessions."

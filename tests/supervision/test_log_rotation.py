@@ -41,7 +41,14 @@ def test_grown_logs_are_rotated_and_nginx_goes_on_with_new_ones(site_of):
     for _ in range(20):
         site.ask(f"/number/{sent}")
         sent += 1
-    until(lambda: "/number/" in access.read_text(), "nginx writes to the new one")
+
+    def writes_to_the_new_one() -> bool:
+        nonlocal sent
+        site.ask(f"/number/{sent}")
+        sent += 1
+        return "/number/" in access.read_text()
+
+    until(writes_to_the_new_one, "nginx writes to the new one")
     until(lambda: sorted(asked(site)) == list(range(sent)), "every request is in one of them, once")
     assert "an error of nginx's" not in errors.read_text()
     mode = (site.run_dir / "nginx-access.log.1").stat().st_mode
@@ -60,7 +67,8 @@ def test_an_nginx_of_another_users_goes_on_with_new_logs(site_of):
         stream.write("somebody was here\n" * 1000)
     until((site.run_dir / "nginx-access.log.1").exists, "it is rotated")
     until(lambda: site.ask("/number/1").status == 200 and asked(site), "nginx writes")
-    until(lambda: "/number/1" in (site.run_dir / "nginx-access.log").read_text(), "to the new one")
+    access = site.run_dir / "nginx-access.log"
+    until(lambda: site.ask("/number/1").status == 200 and "/number/1" in access.read_text(), "to the new one")
 
 
 @pytest.mark.slow

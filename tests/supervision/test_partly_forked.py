@@ -56,7 +56,7 @@ UNSHARABLE = {
         r"starts a program at import \(sleep\)",
     ),
     "late": (
-        "import time\nif not os.fork():\n    time.sleep(0.2)\n    os.execvp('sleep', ['sleep', '3600'])",
+        "import time\nif not os.fork():\n    time.sleep(0.02)\n    os.execvp('sleep', ['sleep', '3600'])",
         r"starts a program at import \(sleep\)",
     ),
     "file": ("FILE = open(__file__)\nFILE.readline()", r"keeps a file open at import \(.*app.py\)"),
@@ -218,7 +218,7 @@ FAILS = "await receive(); await send({'type': 'lifespan.startup.failed', 'messag
 )
 def test_what_does_not_work_when_forked_is_found_by_the_first_fork_and_not_shared(site_of, wrong):
     """Nothing in the process that it would be forked off shows it."""
-    site = echo_site(site_of, FORKED_WRONGLY.format(wrong=wrong), app={"start_timeout": 10})
+    site = echo_site(site_of, FORKED_WRONGLY.format(wrong=wrong), app={"start_timeout": 20})
     (line,) = site.said("Perhaps because it was forked")
     assert "app1" in line, "the second was not made before"
     assert site.said("each worker imports app.py itself, which did not work in a process forked off its import")

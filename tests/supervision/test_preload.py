@@ -124,7 +124,7 @@ def test_what_is_buffered_at_the_fork_is_written_once(site_of):
     assert len(imports(site)) == 1
     assert site.stop() == 0
     assert (site.folder / "log").read_text() == "begun\n"
-    assert len(site.said("unfinished")) == 1
+    assert len(site.says("unfinished")) == 1
 
 
 def test_exit_handlers_of_the_import_run_once_when_all_has_ended(site_of):
@@ -345,12 +345,12 @@ def test_a_parent_that_is_asked_to_end_stays_while_it_is_needed(site_of):
 
 
 def test_a_parent_that_does_not_answer_is_replaced(site_of):
-    site = echo_site(site_of, app={"start_timeout": 8})
+    site = echo_site(site_of, app={"start_timeout": 20})
     (parent,) = site.parents()
     os.kill(parent, signal.SIGSTOP)
     old = site.kill("app1")
     site.back("app1", old)
-    assert site.says("could not be forked within 8 s")
+    assert site.says("could not be forked within 20 s")
     assert site.parents() != [parent]
     until(lambda: not running(parent), "the old parent is gone")
 

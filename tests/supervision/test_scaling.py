@@ -211,6 +211,7 @@ def test_a_burst_of_250_users_in_10_seconds_is_refused_nothing(site_of):
             reply = site.ask()
             assert reply.status == 200
             socket = site.websocket("/websocket/", cookie=f"sticky={reply.assigned}")
+            socket.recv()
             with lock:
                 open_ones.append(socket)
         except Exception as error:

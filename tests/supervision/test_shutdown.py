@@ -190,8 +190,8 @@ def test_a_shutdown_callback_that_fails_is_told_once_and_the_others_run(site_of)
     site = site_with(site_of, CORE + "app.on_shutdown(lambda: 1 / 0)\n")
     assert site.stop() == 0
     assert len(done(site, "import")) == 1
-    assert len(site.said("ZeroDivisionError")) == 1
-    assert len(site.said("shutdown failed")) == 1
+    assert len(site.says("ZeroDivisionError")) == 1
+    assert len(site.says("shutdown failed")) == 1
 
 
 def test_the_lifespan_of_other_apps_begins_and_ends_in_each_worker(site_of):

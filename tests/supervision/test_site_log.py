@@ -82,6 +82,7 @@ def test_logs_of_one_worker_has_nothing_of_others(site):
 
 def test_logs_follows_and_goes_on_over_rotations_which_keep_to_the_bound(site):
     say(site, "app1", "begin")
+    until(lambda: "begin" in (site.run_dir / "site.log").read_text(), "it is written")
     with following(site, "-n", "1", "app1") as lines:
         until(lambda: lines, "the last line of before is shown")
         say(site, "app2", "others")

@@ -72,7 +72,9 @@ def test_it_sleeps_from_the_start_and_who_comes_is_answered_by_the_worker_that_t
     assert [reply.json["size"] for reply in replies[10:15]] == [100_000] * 5
     assert [reply.assigned for reply in replies[15:]] == [reply.worker for reply in replies[15:]]
     assert len(imports(drowsy)) == 1
-    assert drowsy.states() == {"app1": ["serving"], "app2": ["serving"]}
+    session = drowsy.websocket()  # it does not sleep meanwhile
+    until(lambda: drowsy.states() == {"app1": ["serving"], "app2": ["serving"]}, "each is heard")
+    session.close()
 
 
 def test_it_does_not_sleep_while_a_session_or_a_request_is_open_and_then_does(drowsy):

@@ -132,8 +132,8 @@ def test_ctrl_c_says_what_it_waits_for_and_gives_it_two_seconds(site_of, termina
     site = site_with_sessions(site_of, stop={"drain_timeout": 3600})
     terminal = terminal_of(site)
     sockets = open_sessions(site, 3)
-    terminal.type(CTRL_C)
     began = time.monotonic()
+    terminal.type(CTRL_C)
     terminal.shows("Stopping; waiting 2 s for 3 sessions, Ctrl-C again ends them$")
     assert terminal.launcher.wait(60) == 0
     assert time.monotonic() - began > 1.5

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from support.cutting_proxy import Cut, CuttingProxy
 from support.resuming_client import ResumingClient
+from support.waiting import PATIENCE
 
 # Of three kinds of cuts, how many are which: what has fallen silent is out of play for 14 s.
 KINDS: dict[Cut, int] = {"rst": 9, "fin": 9, "silence": 2}
@@ -82,13 +83,17 @@ async def _play(network: CuttingProxy, cuts: int, sessions: int, chance: random.
         async with asyncio.TaskGroup() as group:
             for client in clients:
                 group.create_task(_use(client, over, counts))
-            while counts.cuts.total() < cuts:
+            while counts.cuts.total() < (cuts if _resumed(clients) > cuts // 2 else 10 * cuts):
                 await asyncio.sleep(chance.expovariate(1 / BETWEEN))
                 how = chance.choices(list(KINDS), list(KINDS.values()))[0]
                 if await asyncio.to_thread(network.cut_one, how, chance.random()):
                     counts.cuts[how] += 1
             over.set()
     return counts
+
+
+def _resumed(clients: list[ResumingClient]) -> int:
+    return sum(len(client.resumed) for client in clients)
 
 
 async def _use(client: ResumingClient, over: asyncio.Event, counts: Counts) -> None:
@@ -100,7 +105,9 @@ async def _use(client: ResumingClient, over: asyncio.Event, counts: Counts) -> N
         await asyncio.sleep(BETWEEN)
     with contextlib.suppress(AssertionError, TimeoutError):
         await client.send("report")
-        await client.until(lambda: any("taken" in text for text in client.received), "the report has come")
+        await client.until(
+            lambda: any("taken" in text for text in client.received), "the report has come", 10 * PATIENCE
+        )
     counts.sent += sent
     counts.ended += client.ended is not None
     counts.resumed += client.resumed

@@ -44,9 +44,12 @@ class Sessions:
 
     def __init__(self, site: Site, workers: list[str]) -> None:
         self.sockets: dict[str, websocket.WebSocket] = {}
+        self.pids: dict[str, int] = {}
         for worker in workers:
             self.sockets[worker] = site.websocket(cookie=f"sticky={worker}")
-            assert json.loads(self.sockets[worker].recv())["worker"] == worker
+            told = json.loads(self.sockets[worker].recv())
+            assert told["worker"] == worker
+            self.pids[worker] = told["pid"]
 
     def live(self) -> bool:
         """Whether each still answers."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from support.real_site import Reply, Site
+from support.waiting import until
 
 # As many loads are under way at a time, at most, when they start on the clock.
 CONNECTIONS = 64
@@ -67,6 +68,7 @@ class PageLoads:
         self._on_failure = on_failure
         self._stop = threading.Event()
         self._lock = threading.Lock()
+        self._under_way: set[object] = set()
         clients = [(self._load_at_rate, rate)] if rate else [(self._load_always, cookie) for cookie in cookies]
         self._clients = [threading.Thread(target=run, args=(what,), daemon=True) for run, what in clients]
 
@@ -81,7 +83,14 @@ class PageLoads:
                 connections.submit(self._load, self._cookies[number % len(self._cookies)])
                 number += 1
 
+    def catch_up(self) -> None:
+        """Wait until all loads have been answered that are under way."""
+        begun = set(self._under_way)
+        until(lambda: not begun & self._under_way, "what was under way is answered")
+
     def _load(self, cookie: str | None) -> None:
+        load = object()
+        self._under_way.add(load)
         try:
             reply = self._site.ask(cookie=cookie)
             problem = "" if reply.status == 200 else f"status {reply.status}: {reply.body[:200]!r}"
@@ -91,6 +100,7 @@ class PageLoads:
                 self._on_reply(reply)
         except Exception as error:  # whatever it is, the test must know
             problem = repr(error)
+        self._under_way.discard(load)
         with self._lock:
             self.loaded[cookie] += 1
             if problem:

@@ -90,9 +90,9 @@ class ResumingClient:
         if self.connection is not None:
             await self._put(self.connection, payload)
 
-    async def until(self, condition, what: str) -> None:
+    async def until(self, condition, what: str, timeout: float = PATIENCE) -> None:
         """Wait until something that comes makes a condition true."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(timeout):
             while not condition():
                 if self.ended is not None:
                     raise AssertionError(f"ended ({self.ended.code}) before {what}")

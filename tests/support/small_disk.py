@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support.waiting import until
+
 
 class SmallDisk:
     """A mounted folder.
@@ -44,4 +46,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
     try:
         yield SmallDisk(folder)
     finally:
-        subprocess.run(["umount", folder], check=True)
+        until(
+            lambda: not subprocess.run(["umount", folder], check=False).returncode,
+            "nothing uses it any more",
+        )

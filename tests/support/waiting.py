@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
 import time
@@ -14,10 +15,15 @@ import psutil
 PATIENCE = 60
 
 
+# Ports that each of the processes that run tests has for itself: it may be a while until one is used.
+FIRST_PORT = 10_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+
 def free_port() -> int:
     """A port below those that the system hands out to clients, so that none takes it before the test does."""
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = random.randrange(FIRST_PORT, 32_000, PROCESSES)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import signal
 import sys
 
 import pytest
@@ -146,8 +145,8 @@ def test_what_was_told_to_a_launcher_that_was_killed_is_cleared_by_the_next(site
     site = site_with(site_of).start()
     session = session_at(site, "app1")
     site.kill_launcher()
-    os.kill(site.pid("app2"), signal.SIGKILL)
     dead = site.incarnation("app2")
+    site.kill("app2")
     site.start()
     assert dead not in registered(site)
     everybody_serves(site, draw(session))
@@ -202,6 +201,7 @@ def test_where_nothing_can_be_noted_a_page_still_works(site_of):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_notes_are_the_configured_users_alone(site_of):
     app = {"target": "app.py", "workers": 2, "python": "/usr/bin/python3", "env": {"PYTHONPATH": "packages"}}
+    app["start_timeout"] = 180  # each import compiles all of Shiny
     site = site_of({"app": app}, user="nobody")
     shutil.copy(APP, site.folder / "app.py")
     copy_packages(site.folder / "packages", "shiny", "uvicorn")

@@ -14,6 +14,7 @@ from shiny_sticky.worker.resume import wire
 from support.cutting_proxy import CuttingProxy
 from support.real_site import APPS, Site
 from support.resuming_client import ResumingClient
+from support.waiting import PATIENCE
 
 # More by RESUME_GUESSES=10000.
 GUESSES = int(os.environ.get("RESUME_GUESSES", "500"))
@@ -113,7 +114,7 @@ def test_a_hundred_megabytes_that_a_page_sends_after_a_gap(site, worker):
             for _ in range(100):
                 await client.send("fill 1".ljust(MEGABYTE))
             network.reconnect()
-            await client.until(lambda: len(client.received) == 100, "all of it is answered")
+            await client.until(lambda: len(client.received) == 100, "all of it is answered", 5 * PATIENCE)
             assert client.resumed
 
     before = peak(worker)

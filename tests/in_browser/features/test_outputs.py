@@ -52,9 +52,8 @@ def test_a_plot_is_drawn_clicked_and_brushed(tab):
         return picture.evaluate("picture => [picture.naturalWidth, picture.naturalHeight, picture.alt]")
 
     def click():
-        earlier = clicked.inner_text()
         picture.click(position={"x": 200, "y": 150})
-        expect(clicked).not_to_have_text(earlier)
+        expect(clicked).to_contain_text("clicked")
         return clicked.inner_text()
 
     page = tab.open()
@@ -65,6 +64,7 @@ def test_a_plot_is_drawn_clicked_and_brushed(tab):
     yield
     page.locator("#top").fill("100")
     expect(picture).not_to_have_attribute("src", source)
+    expect(clicked).to_be_empty()  # a new picture forgets the click, a moment after it is there
     second = drawn(), click()
     picture.drag_to(picture, source_position={"x": 100, "y": 100}, target_position={"x": 300, "y": 200})
     expect(page.locator("#brushed")).to_contain_text("to")

@@ -93,7 +93,9 @@ def test_sanitized_errors_say_nothing_and_a_debugged_server_prints_all(tab):
     first = outcomes(page, ["well", "error", "silent"])
     yield
     second = outcomes(page, ["safe", "well", "cancel", "error"])
-    return first, second, [any(said in line for line in tab.printed) for said in ("SEND: {", "RECEIVE: {", "1234")]
+    for said in ("SEND: {", "RECV: {", "1234"):
+        until(lambda said=said: any(said in line for line in tab.printed), f"the server prints {said}")
+    return first, second
 
 
 @as_under_shiny_run("in_test_mode.py", env={"SHINY_TESTMODE": "1"})

@@ -34,10 +34,12 @@ def test_progress_shows_each_step_when_it_is_made(tab):
     expect(page.locator("#at_first")).to_have_text("ready")
     page.locator("#sync").click()
     expect(page.locator("#computed")).to_have_text("computed 1")
+    expect(page.locator(".shiny-notification")).to_have_count(0)  # it fades, and hides the next bar meanwhile
     in_sync_code = tab.seen("bar")
     yield
     page.locator("#awaiting").click()
     expect(page.locator("#awaited")).to_have_text("awaited 1")
+    expect(page.locator(".shiny-notification")).to_have_count(0)
     in_async_code = tab.seen("bar")[len(in_sync_code) :]
     page.locator("#sync").click()
     expect(page.locator("#computed")).to_have_text("computed 2")
