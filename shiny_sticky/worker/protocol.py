@@ -56,6 +56,7 @@ class Beat:
 
     Attributes:
         sessions: websockets that are open.
+        suspended: those of them whose connection is lost, and that wait for their page.
         sessions_served: websockets accepted since the start.
         expected: sessions that are about to come: handshakes, and pages that were served a moment ago.
         pages_taken: pages served since the start to visitors that did not name this worker.
@@ -66,6 +67,7 @@ class Beat:
 
     sessions: int
     sessions_served: int
+    suspended: int = 0
     expected: int = 0
     pages_taken: int = 0
     sessions_taken: int = 0

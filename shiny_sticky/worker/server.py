@@ -106,6 +106,7 @@ class Server(uvicorn.Server):
             Beat(
                 sessions=state.sessions,
                 sessions_served=state.sessions_served,
+                suspended=min(state.suspended, state.sessions),  # the app may have just left one
                 expected=state.expected,
                 pages_taken=state.visitors.pages_taken,
                 sessions_taken=state.visitors.sessions_taken,
