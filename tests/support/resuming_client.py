@@ -70,6 +70,8 @@ class ResumingClient:
         assert hello[:1] == wire.HELLO, hello
         told = json.loads(hello[1:])
         self.session, self.secret = told["session"], told["secret"]
+        if self.acknowledges:
+            await self.connection.send(wire.ack(0))
         self._living = asyncio.create_task(self._live())
         return self
 

@@ -128,9 +128,8 @@ class Sessions:
     def _look_after_all(self, now: float) -> None:
         for session in list(self._suspended.values()):
             assert session.suspended_at is not None
-            if now - session.suspended_at < self._limits.timeout:
-                break
-            self._give_up(session, f"it was away for {self._limits.timeout:g} s")
+            if now - session.suspended_at >= session.patience:
+                self._give_up(session, f"it was away for {session.patience:g} s")
         for session in list(self._sessions.values()):
             if session.owes:
                 self._begin(session.acknowledge())
