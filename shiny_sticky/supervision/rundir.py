@@ -12,6 +12,7 @@
 ``app2.k3f9.pid``     its pid, for people; locked by the process itself while it lives, launcher or not
 ``app-k3f9.pid``      that of a fork server, which workers of app are forked off; likewise
 ``nginx-access.log``  and ``nginx-error.log``: nginx's logs; rotated ones end in ``.1`` and so on
+``announcement``      what all pages show, until it is taken away
 ``site.log``          what the launcher and the workers print; rotated likewise
 ``workers.log``       what workers print while no launcher is there to show it
 ``cache/``            static files that nginx keeps

@@ -72,7 +72,7 @@ class Site:
         self.deploying = asyncio.Lock()
         self.scaling = asyncio.Lock()
         self.scaled: dict[str, str] = {}
-        self.announcement = Announcement()
+        self.announcement = Announcement(run_dir.path)
         self.started_at = time.time()
         self._folder = folder
         self._pages_follow = pages_follow
