@@ -220,6 +220,18 @@ def test_what_is_said_is_shown_by_all_pages_as_text_until_it_is_taken_away(site,
         expect(notice(each, "announcement")).to_have_count(0)
 
 
+@pytest.mark.slow
+def test_a_stop_is_told_with_the_seconds_until_it_ends_the_session(visitor):
+    with Site({"app": {"target": COUNTING, "workers": 1}}, stop={"drain_timeout": 9}) as stopped:
+        page = open_page(visitor, stopped.start().port, "/")
+        stopped.launcher.terminate()
+        expect(notice(page, "stopping").locator("p")).to_have_text("This site is about to stop. Save your work.")
+        expect(notice(page, "stopping").locator("span")).to_have_text(re.compile("^[1-9] s$"))
+        expect(notice(page, "leaving")).to_be_hidden()
+        expect(notice(page, "ended")).to_be_visible()
+        expect(notice(page, "stopping")).to_have_count(0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "mistake"),
     [(["x" * 301], "301 characters; a bar in a page has room for 300"), (["Hi", "--clear"], "Say a text")],
