@@ -117,8 +117,7 @@
     nav { flex: none; display: flex; gap: 4px; margin-inline-start: auto; }
     @media (max-width: 480px) {
       div { flex-wrap: wrap; }
-      p { flex: 1 1 0; }
-      nav { flex: 1 0 100%; justify-content: end; }
+      p { flex: 1 1 0; min-width: 11em; } /* with less of it, buttons go below */
     }
     button {
       font: inherit; font-weight: 600; color: var(--shiny-sticky-accent, var(--link)); cursor: pointer;
