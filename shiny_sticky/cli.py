@@ -175,7 +175,7 @@ def restart(worker: str | None, config: Path | None) -> None:
 def say(words: tuple[str, ...], clear: bool) -> None:
     """Have all open pages show a text, and those that are opened later.
 
-    It stands until it is taken away or replaced, or the launcher ends.
+    It stands until it is taken away or replaced, also after a new start.
     """
     named = bool(words) and is_settings_file(words[-1]) and (clear or len(words) > 1)
     config = Path(words[-1]) if named else None

@@ -130,6 +130,8 @@ class Deploy:
         for slot in self._site.all_slots:
             for process in slot.draining:
                 process.tell(Superseded())
+        for orphan in self._site.orphans:
+            orphan.tell(Superseded())
 
     def _sleeps(self, release: Release) -> bool:
         """Whether the app of a release sleeps: it needs no process now, and takes the release when it wakes."""

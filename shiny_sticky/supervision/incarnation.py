@@ -43,6 +43,7 @@ class Incarnation(ManagedProcess):
     Attributes:
         worker: the slot, ``app2``.
         sessions: open websockets, as it said last.
+        suspended: those of them whose connection is lost, and that wait for their page.
         sessions_served: websockets accepted since the start.
         idle: seconds for which nothing had been open or about to come, as it said last.
         expected: sessions that are about to come.
@@ -66,6 +67,7 @@ class Incarnation(ManagedProcess):
         self.name = name
         self.worker = names.worker_of(name)
         self.sessions = 0
+        self.suspended = 0
         self.sessions_served = 0
         self.idle = 0.0
         self.expected = 0
@@ -109,7 +111,7 @@ class Incarnation(ManagedProcess):
                 self.outcome.set_result("")
             case Failed(text, traceback) if not self.outcome.done():
                 self.outcome.set_exception(StartFailed(text, traceback))
-            case Beat(sessions, served) if 0 <= sessions <= served and message.expected >= 0 and message.idle >= 0:
+            case Beat() if _can_be(message):
                 self._take_beat(message)
             case _:
                 raise ProtocolError(f"not from a worker, or not now: {str(message)[:80]}")
@@ -118,6 +120,7 @@ class Incarnation(ManagedProcess):
         """Note what it serves, and pass on what is new."""
         before = (self.sessions, self.sessions_served, self.expected)
         self.sessions, self.sessions_served, self.expected = beat.sessions, beat.sessions_served, beat.expected
+        self.suspended = beat.suspended
         self.idle = 0.0 if beat.sessions or beat.expected else beat.idle
         self.late = beat.late / 1000
         taken, self._taken = self._taken, (beat.pages_taken, beat.sessions_taken)
@@ -207,3 +210,8 @@ class Incarnation(ManagedProcess):
         if not await self.wait(MARGIN):
             self.kill()
             await self.wait()
+
+
+def _can_be(beat: Beat) -> bool:
+    """Whether the figures of a beat go together; an app may say what it likes."""
+    return 0 <= beat.suspended <= beat.sessions <= beat.sessions_served and beat.expected >= 0 and beat.idle >= 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 
 from shiny_sticky.handle import Handle
 from shiny_sticky.leftover_programs import SESSION_SECONDS, end_session
 from shiny_sticky.output import Output
 from shiny_sticky.settings import names
+from shiny_sticky.supervision.inbox import leave_message
 from shiny_sticky.supervision.incarnation import MARGIN, STOP_SECONDS
 from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.supervision.shared_folders import empty_shared_folders
@@ -52,6 +54,12 @@ class OrphanProcess:
         self._run_dir.remove(self.name)
         self._run_dir.remove_note(self.name)
         await end_session(self.pid, self._run_dir.owner.uid, SESSION_SECONDS)
+
+    def tell(self, message: object) -> None:
+        """Let a worker hear a message of worker/protocol.py within a second; on a full disk nothing happens."""
+        if self.is_worker and not self._process.ended:
+            with contextlib.suppress(OSError):
+                leave_message(self._run_dir, self.name, message)
 
     def drain(self) -> None:
         """Ask a worker to end once its sessions have ended."""

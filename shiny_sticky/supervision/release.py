@@ -16,6 +16,7 @@ from shiny_sticky.supervision.app_import import AppImport
 from shiny_sticky.supervision.cgroups import Groups
 from shiny_sticky.supervision.channels import Channels
 from shiny_sticky.supervision.fork_server import ForkServerGone, ForkServerProcess
+from shiny_sticky.supervision.inbox import inbox_of
 from shiny_sticky.supervision.incarnation import STOP_SECONDS, Incarnation
 from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.worker.options import CacheOptions, DependencyOptions, NoticeOptions, ResumeOptions, WorkerOptions
@@ -227,6 +228,7 @@ class Release:
                 notices=self._notices,
                 release=self._tag,
                 log_size=self._log_size,
+                inbox=str(inbox_of(self._run_dir, name)),
             )
             process = await self._fork_or_spawn(options, channels)
             if problem := self._run_dir.note_pid(channels.descriptors.pid_file, process.pid):

@@ -10,8 +10,10 @@
 ``pool/app2.sock``    a link to that of the worker; the seats that lead to it are further names of this one
 ``app2.k3f9.sock``    an incarnation's socket
 ``app2.k3f9.pid``     its pid, for people; locked by the process itself while it lives, launcher or not
+``app2.k3f9.inbox``   what a launcher tells it that is not its own: it was started by an earlier one
 ``app-k3f9.pid``      that of a fork server, which workers of app are forked off; likewise
 ``nginx-access.log``  and ``nginx-error.log``: nginx's logs; rotated ones end in ``.1`` and so on
+``announcement``      what all pages show, until it is taken away
 ``site.log``          what the launcher and the workers print; rotated likewise
 ``workers.log``       what workers print while no launcher is there to show it
 ``cache/``            static files that nginx keeps
@@ -289,7 +291,7 @@ class RunDir:
 
     def remove(self, name: str) -> None:
         """Remove what an incarnation or a fork server has left."""
-        for ending in ("sock", "pid"):
+        for ending in ("sock", "pid", "inbox"):
             _unlink_if_file(self.path / f"{name}.{ending}")
 
     def make_notes_folder(self, app: str) -> Path:

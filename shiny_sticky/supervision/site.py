@@ -72,7 +72,7 @@ class Site:
         self.deploying = asyncio.Lock()
         self.scaling = asyncio.Lock()
         self.scaled: dict[str, str] = {}
-        self.announcement = Announcement()
+        self.announcement = Announcement(run_dir.path)
         self.started_at = time.time()
         self._folder = folder
         self._pages_follow = pages_follow
@@ -145,12 +145,22 @@ class Site:
             StickyError: it is too long.
         """
         self.announcement.say(text)
-        for slot in self.all_slots:
-            for process in slot.alive:
-                process.tell(Announce(self.announcement.text))
+        self.tell_all(Announce(self.announcement.text))
         if not self.announcement.text:
             return "No page shows an announcement any more"
         return f"All open pages show it (sessions: {self.sessions}), and those that are opened from now on"
+
+    def tell_all(self, message: object) -> None:
+        """Tell all workers something, those of an earlier launcher, too.
+
+        Args:
+            message: of worker/protocol.py.
+        """
+        for slot in self.all_slots:
+            for process in slot.alive:
+                process.tell(message)
+        for orphan in self.orphans:
+            orphan.tell(message)
 
     def retire(self, names: Collection[str]) -> None:
         """Take workers out of the table; each ends with its last session."""

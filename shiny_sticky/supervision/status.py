@@ -26,6 +26,7 @@ class ProcessStatus:
         state: serving, silent (its event loop is busy; new visitors go elsewhere), draining or ended.
         since: its start, Unix time in seconds.
         sessions: open websockets.
+        suspended: those of them whose connection is lost, and that wait for their page.
         sessions_served: websockets accepted since the start.
         memory: resident bytes.
         cpu: seconds in all.
@@ -36,6 +37,7 @@ class ProcessStatus:
     state: str
     since: float
     sessions: int
+    suspended: int
     sessions_served: int
     memory: int
     cpu: float
@@ -54,6 +56,7 @@ class ProcessStatus:
             state=state if process.alive else "ended",
             since=process.started_at,
             sessions=process.sessions,
+            suspended=process.suspended,
             sessions_served=process.sessions_served,
             memory=memory,
             cpu=round(cpu, 2),
@@ -97,6 +100,7 @@ class AppStatus:
         min: how many there are at least.
         max: at most.
         sessions: open websockets of these.
+        suspended: those of them whose connection is lost, and that wait for their page.
         room: sessions that they take before another worker is started.
         scaled: what was done last about the number of workers, or not, and why; empty if nothing was.
     """
@@ -106,6 +110,7 @@ class AppStatus:
     min: int
     max: int
     sessions: int
+    suspended: int
     room: int
     scaled: str
 
@@ -121,6 +126,7 @@ class AppStatus:
             min=app.workers.min,
             max=app.workers.max,
             sessions=sessions,
+            suspended=sum(process.suspended for process in serving),
             room=max(0, len(serving) * app.sessions_per_worker - sessions),
             scaled=site.scaled.get(name, ""),
         )
@@ -177,7 +183,7 @@ def table(status: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                     one["name"],
                     str(one["pid"]),
                     one["state"],
-                    str(one["sessions"]),
+                    f"{one['sessions']}{_apart(one)}",
                     str(one["sessions_served"]),
                     f"{one['memory'] / (1 << 20):.0f} MB",
                     f"{one['cpu']:.1f} s",
@@ -195,8 +201,14 @@ def scaled(status: dict[str, Any]) -> list[str]:
         if app["min"] < app["max"]:
             bounds = f"{app['workers']} of {app['min']} to {app['max']} workers"
             last = f"; it {app['scaled']}" if app["scaled"] else ""
-            lines.append(f"{app['name']}: {bounds}, {app['sessions']} sessions, room for {app['room']} more{last}")
+            sessions = f"{app['sessions']} sessions{_apart(app)}"
+            lines.append(f"{app['name']}: {bounds}, {sessions}, room for {app['room']} more{last}")
     return lines
+
+
+def _apart(one: dict[str, Any]) -> str:
+    """How many sessions wait for their pages, to stand behind how many there are: `` (2 suspended)``."""
+    return f" ({one['suspended']} suspended)" if one["suspended"] else ""
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import socket
 
-from shiny_sticky import processes, terminal
+from shiny_sticky import processes, program, terminal
 from shiny_sticky.settings.model import Settings
 from shiny_sticky.supervision.site import Site
 
@@ -31,6 +31,8 @@ def print_summary(site: Site) -> None:
     if site.front is not None:
         rows.append(["nginx", str(site.front.pid), ", ".join(settings.listen)])
     output.table(["worker", "pid", "socket"], rows)
+    if said := site.announcement.text:
+        output.event(f'All pages show "{said}"; to take that away: {program.name()} say --clear')
     for warning in warnings(site):
         output.warning(warning)
     if terminal.is_used():

@@ -27,6 +27,7 @@ from shiny_sticky.supervision.slot import Slot
 from shiny_sticky.supervision.starting import start_workers
 from shiny_sticky.supervision.stopping import Stoppable, StopRequest, stop_all
 from shiny_sticky.supervision.summary import print_summary
+from shiny_sticky.worker.protocol import Announce, Stopping
 
 
 class Supervisor:
@@ -280,6 +281,8 @@ class Supervisor:
         """Let a process of an earlier launcher go, now that new ones serve under the workers' names."""
         if orphan.is_worker:
             self._output.event(f"{orphan.name} (pid {orphan.pid}) of an earlier launcher may leave")
+        if text := self.site.announcement.text:  # the earlier one may have ended before it could say so
+            orphan.tell(Announce(text))
         await orphan.leave(self.site.settings.deploy.drain_timeout)
         self.site.orphans.remove(orphan)
         if orphan.is_worker:
@@ -319,6 +322,8 @@ class Supervisor:
                 running.append(site.front)
         asked = self._stop.drain_timeout
         timeout = site.settings.stop.drain_timeout if asked is None else asked
+        if timeout and self._stop.made.is_set():
+            site.tell_all(Stopping(float(timeout)))
         await stop_all(running, timeout, self._stop.at_once)
         for slot in site.slots.values():
             slot.stop_waiting()

@@ -9,7 +9,9 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
+from .inbox import Inbox
 from .options import Descriptors, WorkerOptions
 from .output_pipe import OutputPipe, append, limit
 from .protocol import ProtocolError, decode, encode
@@ -31,7 +33,7 @@ class ControlChannel:
         descriptors: from the launcher.
 
     Attributes:
-        on_message: takes what the launcher says to a worker, in a thread of its own.
+        on_message: takes what the launcher says to a worker, or a later one, in a thread of its own.
     """
 
     def __init__(self, descriptors: Descriptors) -> None:
@@ -56,7 +58,7 @@ class ControlChannel:
             fcntl.lockf(options.descriptors.pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return cls(options.descriptors)
 
-    def watch(self, log_size: int) -> None:
+    def watch(self, log_size: int, inbox: str) -> None:
         """Begin to wait for the launcher's end, in a thread; until then a launcher that is stopped keeps nobody.
 
         Should it have ended by now, so does this process: whoever looked for what that has left may have come
@@ -64,11 +66,12 @@ class ControlChannel:
 
         Args:
             log_size: bytes that the log may have while there is no launcher to rotate it; 0 is no limit.
+            inbox: the file in which later launchers leave messages.
         """
         if self.launcher_gone:
             os._exit(LAUNCHER_GONE)
         threading.Thread(
-            target=self._outlive_launcher, args=(log_size,), name="sticky-launcher", daemon=True
+            target=self._outlive_launcher, args=(log_size, Inbox(Path(inbox))), name="sticky-launcher", daemon=True
         ).start()
 
     def tell(self, message: object) -> None:
@@ -87,7 +90,7 @@ class ControlChannel:
             return
         self._half_sent = line[sent:]
 
-    def _outlive_launcher(self, log_size: int) -> None:
+    def _outlive_launcher(self, log_size: int, inbox: Inbox) -> None:
         pipes = [OutputPipe(1, self._outputs[0], self._log), OutputPipe(2, self._outputs[1], self._log)]
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
@@ -98,31 +101,38 @@ class ControlChannel:
                 limit(self._log, log_size)
         for pipe in pipes:
             pipe.close()
-        self._keep_output(log_size)
+        self._half_heard = b""
+        self._keep_output(log_size, inbox)
 
     def _take_messages(self) -> bool:
         """Hand on what the launcher has said; gives whether it is there still."""
         data, _ = self.receive(0)
+        self._hand_on(data)
+        return bool(data)
+
+    def _hand_on(self, data: bytes) -> None:
+        """Hand on each message that is complete by now."""
         *lines, self._half_heard = (self._half_heard + data).split(b"\n")
         for line in lines:
             # Half of it was lost while this process was stopped, or the event loop has ended.
             with suppress(ProtocolError, RuntimeError):
                 self.on_message(decode(line))
-        return bool(data)
 
-    def _keep_output(self, log_size: int) -> None:
-        """Write to the log what the launcher, which is gone, has not read, and what programs of the app print."""
+    def _keep_output(self, log_size: int, inbox: Inbox) -> None:
+        """Write to the log what the launcher, which is gone, has not read, and what programs of the app print.
+
+        And hear what later launchers have to say.
+        """
         poll = select.poll()
-        open_outputs = set(self.redirect_output())
-        for descriptor in open_outputs:
+        for descriptor in self.redirect_output():
             os.set_blocking(descriptor, True)
             poll.register(descriptor, select.POLLIN)
-        while open_outputs or log_size:
-            for descriptor, _ in poll.poll(LOOK if log_size else None):
+        while True:
+            for descriptor, _ in poll.poll(LOOK):
                 if not self.drain_output(descriptor):
                     poll.unregister(descriptor)
-                    open_outputs.remove(descriptor)
             limit(self._log, log_size)
+            self._hand_on(inbox.read())
 
     # --- for a process that must not have threads
 

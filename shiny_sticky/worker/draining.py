@@ -26,6 +26,7 @@ class WorkerState:
         handshakes: websockets that the app has neither accepted nor refused; each has a place, or more sessions
             could come of them than may be.
         sessions: websockets that are open now.
+        suspended: sessions that have lost their connection, and wait for their page.
         sessions_served: websockets accepted since the start.
         requests: HTTP requests in progress.
         draining: new sessions are refused, and each response closes its connection.
@@ -39,6 +40,7 @@ class WorkerState:
         self.max_sessions = max_sessions
         self.handshakes = 0
         self.sessions = 0
+        self.suspended = 0
         self.sessions_served = 0
         self.requests = 0
         self.draining = False

@@ -210,7 +210,7 @@ class ForkServer:
             gc.set_threshold(*self._threshold)
         self.options = replace(options, descriptors=given)
         self.channel = ControlChannel.of(self.options)
-        self.channel.watch(self.options.log_size)
+        self.channel.watch(self.options.log_size, self.options.inbox)
 
     def _reap(self) -> None:
         """Tell the launcher which forks have ended, and how."""

@@ -42,7 +42,7 @@ def main() -> int:
 def run_worker(options: WorkerOptions) -> int:
     """Import the app and serve it."""
     channel = ControlChannel.of(options)
-    channel.watch(options.log_size)
+    channel.watch(options.log_size, options.inbox)
     loaded = _told(lambda: load(options.target), options.target, channel.tell)
     shiny_apps.collect()
     return serve_app(loaded.app, options, channel)

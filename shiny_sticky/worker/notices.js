@@ -6,8 +6,8 @@
 (() => {
   "use strict";
 
-  /** @typedef {"lost" | "now" | "ended" | "reload" | "leaving" | "new_version" | "switch" | "close"} TextName */
-  /** @typedef {"ended" | "lost" | "leaving" | "announcement" | "new_version"} Kind */
+  /** @typedef {"lost" | "now" | "ended" | "reload" | "leaving" | "stopping" | "new_version" | "switch" | "close"} TextName */
+  /** @typedef {"ended" | "lost" | "stopping" | "leaving" | "announcement" | "new_version"} Kind */
 
   // Texts of an app's own stand in the script's tag, for all languages.
   const OWN_TEXTS = JSON.parse(/** @type {HTMLElement} */ (document.currentScript).dataset.texts || "{}");
@@ -18,36 +18,42 @@
       lost: "Connection lost. Reconnecting…", now: "Try now",
       ended: "This session has ended.", reload: "Reload",
       leaving: "This session ends soon. Save your work, then reload.",
+      stopping: "This site is about to stop. Save your work.",
       new_version: "A new version is ready.", switch: "Switch", close: "Close",
     },
     de: {
       lost: "Verbindung unterbrochen. Wird wiederhergestellt…", now: "Jetzt versuchen",
       ended: "Diese Sitzung ist beendet.", reload: "Neu laden",
       leaving: "Diese Sitzung endet bald. Bitte sichern, dann neu laden.",
+      stopping: "Diese Website wird gleich angehalten. Bitte sichern.",
       new_version: "Eine neue Version ist da.", switch: "Wechseln", close: "Schließen",
     },
     fr: {
       lost: "Connexion perdue. Reconnexion…", now: "Réessayer",
       ended: "Cette session est terminée.", reload: "Recharger",
       leaving: "Cette session se termine bientôt. Enregistrez, puis rechargez la page.",
+      stopping: "Ce site va s’arrêter. Enregistrez votre travail.",
       new_version: "Une nouvelle version est disponible.", switch: "Y passer", close: "Fermer",
     },
     es: {
       lost: "Se ha perdido la conexión. Reconectando…", now: "Reintentar",
       ended: "Esta sesión ha terminado.", reload: "Recargar",
       leaving: "Esta sesión termina pronto. Guarde su trabajo y recargue la página.",
+      stopping: "Este sitio está a punto de detenerse. Guarde su trabajo.",
       new_version: "Hay una nueva versión.", switch: "Cambiar", close: "Cerrar",
     },
     zh: {
       lost: "连接已断开，正在重新连接…", now: "立即重试",
       ended: "此会话已结束。", reload: "重新加载",
       leaving: "此会话即将结束。请保存您的工作，然后重新加载。",
+      stopping: "本网站即将停止服务。请保存您的工作。",
       new_version: "新版本已就绪。", switch: "切换", close: "关闭",
     },
     ja: {
       lost: "接続が切れました。再接続しています…", now: "今すぐ再試行",
       ended: "このセッションは終了しました。", reload: "再読み込み",
       leaving: "このセッションはまもなく終了します。保存してから再読み込みしてください。",
+      stopping: "このサイトはまもなく停止します。作業を保存してください。",
       new_version: "新しいバージョンがあります。", switch: "切り替える", close: "閉じる",
     },
   };
@@ -62,6 +68,7 @@
     // Shiny begins a new session by itself where the app allows that, and says so a moment after the end.
     ended: { after: 500, buttons: [["reload", reload]] },
     lost: { after: 1000, buttons: [["now", () => document.dispatchEvent(new Event("shiny-sticky:retry"))]] },
+    stopping: { after: REGION_MS, buttons: [["close", () => bar.dismiss("stopping")]] },
     leaving: { after: REGION_MS, buttons: [["reload", reload], ["close", () => bar.dismiss("leaving")]] },
     announcement: { after: REGION_MS, buttons: [["close", () => bar.dismiss("announcement")]] },
     new_version: { after: REGION_MS, buttons: [["switch", reload], ["close", () => bar.dismiss("new_version")]] },
@@ -70,7 +77,7 @@
   const KINDS = /** @type {Kind[]} */ (Object.keys(NOTICES));
 
   // What means nothing any more when the session is over.
-  const OF_SESSION = /** @type {Kind[]} */ (["lost", "leaving", "new_version"]);
+  const OF_SESSION = /** @type {Kind[]} */ (["lost", "stopping", "leaving", "new_version"]);
 
   // The page's own style sheets do not reach in here, but for these properties: --shiny-sticky-background,
   // --shiny-sticky-color, --shiny-sticky-border, --shiny-sticky-accent, --shiny-sticky-font. Dark is what the page's
@@ -100,17 +107,17 @@
       animation: come .2s ease-out;
     }
     div::before { content: ""; flex: none; width: 8px; height: 8px; border-radius: 50%; background: var(--calm); }
-    div.lost::before, div.leaving::before { background: var(--warn); }
+    div.lost::before, div.stopping::before, div.leaving::before { background: var(--warn); }
     div.ended::before { background: var(--stop); }
     section:has(.leaving) .new_version { display: none; } /* which asks for the same */
+    section:has(.stopping) :is(.leaving, .new_version) { display: none; } /* for which nobody has a use */
     p { margin: 0; min-width: 0; overflow-wrap: anywhere; }
     span { flex: none; font-variant-numeric: tabular-nums; opacity: .75; min-width: 2.2em; text-align: end; }
     span:empty { display: none; }
     nav { flex: none; display: flex; gap: 4px; margin-inline-start: auto; }
     @media (max-width: 480px) {
       div { flex-wrap: wrap; }
-      p { flex: 1 1 0; }
-      nav { flex: 1 0 100%; justify-content: end; }
+      p { flex: 1 1 0; min-width: 11em; } /* with less of it, buttons go below */
     }
     button {
       font: inherit; font-weight: 600; color: var(--shiny-sticky-accent, var(--link)); cursor: pointer;

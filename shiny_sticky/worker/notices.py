@@ -1,4 +1,4 @@
-"""What the pages of a worker are told beside what the app says: a new version, an announcement, a drain's end."""
+"""What the pages of a worker are told beside what the app says: a new version, an announcement, their end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ NEW_VERSION = "new_version"
 
 LEAVING = "leaving"
 """The worker ends soon, and its sessions with it."""
+
+STOPPING = "stopping"
+"""So does the whole site: there is nowhere else to go."""
 
 ANNOUNCEMENT = "announcement"
 """Whoever runs the site has something to say."""

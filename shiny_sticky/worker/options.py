@@ -122,6 +122,7 @@ class WorkerOptions:
         release: what tells this deploy's pages from the next one's, with which they are to come back (--reload);
             empty where pages are left alone.
         log_size: bytes that the log may have which takes what is printed without a launcher; 0 is no limit.
+        inbox: a worker's file in which later launchers leave messages, once there is no other way.
         descriptors: what it gets along; None in a request to fork, with which they are sent.
     """
 
@@ -144,6 +145,7 @@ class WorkerOptions:
     notices: NoticeOptions | None = None
     release: str = ""
     log_size: int = 0
+    inbox: str = ""
     descriptors: Descriptors | None = None
 
     def to_json(self) -> str:

@@ -8,7 +8,7 @@ from           to                      messages
 a worker       the launcher            :class:`Ready` or :class:`Failed`; then :class:`Beat`
 a fork server  the launcher            :class:`Ready`, :class:`Unforkable` or :class:`Failed`; then
                                        :class:`Forked`, :class:`Refused`, :class:`Ended`
-the launcher   a worker                :class:`Superseded`, :class:`Announce`
+the launcher   a worker                :class:`Superseded`, :class:`Announce`, :class:`Stopping`
 the launcher   a fork server           :class:`Fork`, :class:`Proven`, :class:`Retire`
 ============== ======================= ==========================================================
 """
@@ -56,6 +56,7 @@ class Beat:
 
     Attributes:
         sessions: websockets that are open.
+        suspended: those of them whose connection is lost, and that wait for their page.
         sessions_served: websockets accepted since the start.
         expected: sessions that are about to come: handshakes, and pages that were served a moment ago.
         pages_taken: pages served since the start to visitors that did not name this worker.
@@ -66,6 +67,7 @@ class Beat:
 
     sessions: int
     sessions_served: int
+    suspended: int = 0
     expected: int = 0
     pages_taken: int = 0
     sessions_taken: int = 0
@@ -158,6 +160,17 @@ class Announce:
 
 
 @dataclass(frozen=True)
+class Stopping:
+    """The whole site ends.
+
+    Attributes:
+        seconds: that open sessions get.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Retire:
     """The launcher wants no more forks: the fork server ends with the last of those that it has."""
 
@@ -165,9 +178,10 @@ class Retire:
 # Bytes of a line. What is longer is no message.
 LONGEST = 1 << 20
 
-MESSAGES = (Ready, Failed, Beat, Unforkable, Forked, Refused, Ended, Fork, Proven, Superseded, Announce, Retire)
+OF_PROCESSES = (Ready, Failed, Beat, Unforkable, Forked, Refused, Ended)
+OF_LAUNCHER = (Superseded, Announce, Stopping, Fork, Proven, Retire)
 
-KINDS = {kind.__name__: kind for kind in MESSAGES}
+KINDS = {kind.__name__: kind for kind in OF_PROCESSES + OF_LAUNCHER}
 
 
 class ProtocolError(ValueError):

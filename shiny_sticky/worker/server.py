@@ -16,9 +16,9 @@ from .asgi import ASGIApp
 from .control_channel import ControlChannel
 from .draining import WorkerState
 from .message_compression import compressing
-from .notices import ANNOUNCEMENT, NEW_VERSION, Notice
+from .notices import ANNOUNCEMENT, NEW_VERSION, STOPPING, Notice
 from .options import WorkerOptions
-from .protocol import Announce, Beat, Ready, Superseded
+from .protocol import Announce, Beat, Ready, Stopping, Superseded
 from .transport import behind_nginx
 from .visitors import WORKER_HEADER
 from .warm_up import render_page
@@ -64,6 +64,7 @@ class Server(uvicorn.Server):
         self._late: deque[float] = deque(maxlen=LATE_BEATS)  # seconds
         self._beats: asyncio.Task[None] | None = None
         self._drain_task: asyncio.Task[None] | None = None
+        self._drain_ends = math.inf  # by the event loop's clock
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve, and say so."""
@@ -106,6 +107,7 @@ class Server(uvicorn.Server):
             Beat(
                 sessions=state.sessions,
                 sessions_served=state.sessions_served,
+                suspended=min(state.suspended, state.sessions),  # the app may have just left one
                 expected=state.expected,
                 pages_taken=state.visitors.pages_taken,
                 sessions_taken=state.visitors.sessions_taken,
@@ -120,9 +122,14 @@ class Server(uvicorn.Server):
             self._state.notices.put(Notice(NEW_VERSION))
         elif isinstance(message, Announce):
             self._state.notices.put(Notice(ANNOUNCEMENT, text=message.text))
+        elif isinstance(message, Stopping):
+            now = asyncio.get_running_loop().time()
+            ends_at = min(now + message.seconds, now + self._drain_timeout, self._drain_ends)
+            self._state.notices.put(Notice(STOPPING, ends_at=ends_at))
 
     def _start_draining(self) -> None:
         if self._drain_task is None:
+            self._drain_ends = asyncio.get_running_loop().time() + self._drain_timeout
             self._drain_task = asyncio.create_task(self._drain())
 
     async def _drain(self) -> None:

@@ -220,6 +220,43 @@ def test_what_is_said_is_shown_by_all_pages_as_text_until_it_is_taken_away(site,
         expect(notice(each, "announcement")).to_have_count(0)
 
 
+# Where a row of the bar is, and in it the text and the buttons.
+BOXES = """row => {
+    const box = (part) => part.getBoundingClientRect().toJSON();
+    return [row, row.querySelector("p"), row.querySelector("nav")].map(box);
+}"""
+
+SHOW = "detail => document.dispatchEvent(new CustomEvent('shiny-sticky:notice', { detail }))"
+
+
+@pytest.mark.parametrize("locale", ["en", pytest.param("fr", marks=pytest.mark.slow)])
+def test_on_a_phone_a_button_stands_beside_its_text_and_covers_none(browser, site, locale):
+    """Two buttons may stand below it, where that is long."""
+    visitor = Visitor(browser.new_context(locale=locale, viewport={"width": 390, "height": 844}))
+    page = open_page(visitor, site.port, "/")
+    for kind in ("announcement", "stopping", "leaving", "new_version"):
+        page.evaluate(SHOW, {"kind": kind, "text": "The dashboards are closed on Saturday. " * 4, "seconds": 59})
+        row, text, buttons = notice(page, kind).evaluate(BOXES)
+        assert row["left"] >= 0 and row["right"] <= 390
+        assert text["top"] >= row["top"] and buttons["bottom"] <= row["bottom"]
+        beside, below = buttons["left"] >= text["right"], buttons["top"] >= text["bottom"]
+        assert beside or (below and kind in ("leaving", "new_version"))
+        notice(page, kind).locator(".close").click()
+    visitor.leave()
+
+
+@pytest.mark.slow
+def test_a_stop_is_told_with_the_seconds_until_it_ends_the_session(visitor):
+    with Site({"app": {"target": COUNTING, "workers": 1}}, stop={"drain_timeout": 9}) as stopped:
+        page = open_page(visitor, stopped.start().port, "/")
+        stopped.launcher.terminate()
+        expect(notice(page, "stopping").locator("p")).to_have_text("This site is about to stop. Save your work.")
+        expect(notice(page, "stopping").locator("span")).to_have_text(re.compile("^[1-9] s$"))
+        expect(notice(page, "leaving")).to_be_hidden()
+        expect(notice(page, "ended")).to_be_visible()
+        expect(notice(page, "stopping")).to_have_count(0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "mistake"),
     [(["x" * 301], "301 characters; a bar in a page has room for 300"), (["Hi", "--clear"], "Say a text")],

@@ -115,6 +115,11 @@ def test_a_fork_that_lives_has_not_ended_because_the_app_says_so(site_of):
             id="negative",
             marks=pytest.mark.slow,
         ),
+        pytest.param(
+            "json.dumps(dict(message='Beat', sessions=1, suspended=2, sessions_served=3)).encode() + b'\\n'",
+            id="more suspended than there are",
+            marks=pytest.mark.slow,
+        ),
         pytest.param("json.dumps({'message': 'Ready'}).encode() + b'\\n'", id="twice", marks=pytest.mark.slow),
         pytest.param(
             "json.dumps({'message': 'Ended', 'pid': 1, 'code': 0}).encode() + b'\\n'",

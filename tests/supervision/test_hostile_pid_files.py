@@ -108,7 +108,7 @@ def test_what_nobody_expects_in_run_dir_stops_no_start(site_of):
         (site.run_dir / name / "within").mkdir(parents=True)
     os.mkfifo(site.run_dir / "app1.dddd.pid")
     os.mkfifo(site.run_dir / "compressed" / "fifo")
-    for name in ("app1.eeee.pid", "app1.ffff.sock", "compressed/link", "dependencies/file"):
+    for name in ("app1.eeee.pid", "app1.ffff.sock", "compressed/link", "dependencies/file", "announcement"):
         (site.run_dir / name).symlink_to(kept)
     (site.run_dir / "app-gggg.pid").write_bytes(b"\xff" * 100)
     for _ in range(2):

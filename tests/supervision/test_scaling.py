@@ -105,11 +105,14 @@ def test_status_says_how_many_there_are_and_why_for_apps_whose_number_changes():
         "min": 1,
         "max": 8,
         "sessions": 9,
+        "suspended": 0,
         "room": 15,
         "scaled": "grows from 2 to 3",
     }
     status = {"apps": [app, {**app, "name": "other", "min": 8}]}
     assert scaled(status) == ["app: 3 of 1 to 8 workers, 9 sessions, room for 15 more; it grows from 2 to 3"]
+    (line,) = scaled({"apps": [{**app, "suspended": 2}]})
+    assert "9 sessions (2 suspended), room for 15 more" in line
 
 
 # --- with real workers

@@ -146,11 +146,15 @@ def _as_asgi(message: dict) -> dict:
     return {"bytes": bytes.fromhex(message["hex"])} if "hex" in message else {"text": message["text"]}
 
 
+# With these no session is given up that a test may wait for.
+PATIENT = Limits(timeout=3600, buffer=1 << 22, unknown=3600)
+
+
 class NotedSessions(Sessions):
     """Knows which is whose."""
 
-    def __init__(self) -> None:
-        super().__init__(Limits(timeout=3600, buffer=1 << 22), 100, WorkerState())
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits, 100, WorkerState())
         self.of_app: dict[asyncio.Task | None, Session] = {}
 
     def new(self, user: Any) -> Session:
@@ -183,6 +187,7 @@ class PlayedSession:
 
     Args:
         node: plays the page.
+        limits: of the worker.
 
     Attributes:
         lines: the connections that the page has made.
@@ -192,10 +197,10 @@ class PlayedSession:
         apps: what the app sees; more than one if the page has begun anew.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, limits: Limits = PATIENT) -> None:
         self._node = node
         self._serving: list[asyncio.Task] = []
-        self._sessions = NotedSessions()
+        self._sessions = NotedSessions(limits)
         self._middleware = ResumeMiddleware(self._app, "app1.abcd", self._sessions)
         self.lines: list[Line] = []
         self.sent: list[dict] = []

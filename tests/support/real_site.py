@@ -320,7 +320,8 @@ class Site:
     def check_nothing_left(self) -> None:
         """See that no process, socket or pid file is left, as must be when the launcher has ended."""
         assert self.processes() == []
-        assert [file.name for file in self.run_dir.iterdir() if file.suffix in (".sock", ".pid", ".link")] == []
+        endings = (".sock", ".pid", ".link", ".inbox")
+        assert [file.name for file in self.run_dir.iterdir() if file.suffix in endings] == []
 
     def __enter__(self) -> Site:
         return self

@@ -45,6 +45,7 @@ class ResumingClient:
         session: its name in the URL that it is resumed by.
         secret: to resume it with.
         received: the app's messages, in the order of their coming.
+        notices: what the worker has told beside these, for the visitor.
         resumed: seconds that each cut lasted, from its discovery on.
     """
 
@@ -57,6 +58,7 @@ class ResumingClient:
         self.acknowledges = acknowledges
         self.session = self.secret = ""
         self.received: list[str | bytes] = []
+        self.notices: list[dict] = []
         self.resumed: list[float] = []
         self.ended: Ended | None = None
         self.outgoing = Outgoing()
@@ -70,6 +72,8 @@ class ResumingClient:
         assert hello[:1] == wire.HELLO, hello
         told = json.loads(hello[1:])
         self.session, self.secret = told["session"], told["secret"]
+        if self.acknowledges:
+            await self.connection.send(wire.ack(0))
         self._living = asyncio.create_task(self._live())
         return self
 
@@ -193,6 +197,8 @@ class ResumingClient:
                 self.outgoing.acknowledge(wire.number(content))
             elif kind == wire.PING:
                 await self.connection.send(wire.PONG)
+            elif kind == wire.NOTICE:
+                self.notices.append(json.loads(content))
             if kind != wire.DATA:
                 self._came.set()
                 return

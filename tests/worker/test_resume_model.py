@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shiny_sticky.worker.resume.session import UNKNOWN_SECONDS, Limits
 from support import virtual_clock
-from support.played_session import Node, PlayedSession, node
+from support.played_session import PATIENT, Node, PlayedSession, node
 
 # Sequences that are tried; more by RESUME_EXAMPLES=10000.
 EXAMPLES = int(os.environ.get("RESUME_EXAMPLES", "100"))
@@ -49,8 +50,8 @@ def page() -> Node:
 class Play:
     """A session, step by step."""
 
-    def __init__(self, page: Node) -> None:
-        self.session = PlayedSession(page)
+    def __init__(self, page: Node, limits: Limits = PATIENT) -> None:
+        self.session = PlayedSession(page, limits)
         self._numbers = 0
         self._time = 0.0
 
@@ -182,6 +183,7 @@ def test_a_handshake_that_comes_late_throws_nobody_out(page):
         play = Play(page)
         await play.begin()
         await play.do("to page", 0)  # how it is resumed
+        await play.do("to worker", 0)  # that it has heard so
         await play.do("a second", 0)
         await play.do("online", 0)  # it asks, on the first connection
         await play.do("to worker", 0)
@@ -200,5 +202,54 @@ def test_a_handshake_that_comes_late_throws_nobody_out(page):
         assert play.session.page["carried"]
         await play.session.arrives_at_worker(late)
         await play.heal()
+
+    virtual_clock.run(scenario())
+
+
+# Of a site whose settings say nothing of it.
+USUAL = Limits(timeout=300, buffer=1 << 22)
+
+
+async def is_away(play: Play, seconds: float) -> None:
+    """Both ends lose the connection at once, and no other one comes about for some time."""
+    await play.do("reset", 0)
+    await play.do("both ways", 0)
+    for _ in range(int(seconds)):
+        await play.do("a second", 0)
+
+
+def test_a_session_that_its_page_never_heard_of_is_over_soon(page):
+    """The page has begun another one, which goes on."""
+
+    async def scenario():
+        play = Play(page, USUAL)
+        await play.begin()
+        await is_away(play, 0)
+        await play.heal()
+        left, used = play.session.apps
+        for second in range(int(UNKNOWN_SECONDS) + 2):
+            assert left.session.ended is None or second >= UNKNOWN_SECONDS
+            await play.do("a second", 0)
+            await play.heal()
+        assert left.session.ended is not None and used.session.ended is None
+
+    virtual_clock.run(scenario())
+
+
+@pytest.mark.parametrize("seconds", [UNKNOWN_SECONDS - 5, UNKNOWN_SECONDS + 60])
+def test_a_page_that_has_heard_of_its_session_gets_it_back(page, seconds):
+    """Long after, if it could say that it has; if even that was lost, while it can be expected to come back."""
+
+    async def scenario():
+        play = Play(page, USUAL)
+        await play.begin()
+        await play.do("to page", 0)  # how it is resumed
+        if seconds > UNKNOWN_SECONDS:
+            await play.do("to worker", 0)
+        await is_away(play, seconds)
+        await play.heal()
+        await is_away(play, UNKNOWN_SECONDS + 60)  # of what it has said since, the worker knows
+        await play.heal()
+        assert play.session.ended is None and len(play.session.apps) == 1
 
     virtual_clock.run(scenario())

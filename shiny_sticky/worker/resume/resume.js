@@ -232,6 +232,7 @@
     introduce(told) {
       const url = new URL(`session/${told.session}/resume`, this.page);
       this.session = { url, secret: told.secret, timeout: told.timeout * 1000 };
+      this.carrier?.send(control(ACK, String(this.incoming.acknowledged()))); // which shows that it is known here
       this.found();
     }
 

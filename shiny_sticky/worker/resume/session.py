@@ -20,6 +20,11 @@ from .wire import Payload, ProtocolViolation
 # Seconds that a page may take to acknowledge something while as much waits for it as is kept.
 CATCH_UP_SECONDS = 15.0
 
+# Seconds that a session waits whose page has never shown that it knows of it, and has likely begun another. A page
+# that knows, and whose first word was lost, has noticed the loss by then (15 s), tried to come back (10 s), and
+# waited to try again (5 s).
+UNKNOWN_SECONDS = 30.0
+
 # What an app is told when its page is closed: RFC 6455, section 7.4.1.
 GOING_AWAY = 1001
 
@@ -36,10 +41,12 @@ class Limits:
     Attributes:
         timeout: seconds that it waits without a connection; 0: it ends with the first.
         buffer: bytes that are kept for its page, and as many of what its page has sent and the app not taken.
+        unknown: seconds that it waits if its page has never shown that it knows of it.
     """
 
     timeout: float
     buffer: int
+    unknown: float = UNKNOWN_SECONDS
 
 
 class Connection:
@@ -101,6 +108,7 @@ class Session:
         self.ended: int | None = None
         self.warned = False
 
+        self._is_known = False  # to its page, by what that has said
         self._secret = secrets.token_hex(16)
         self._used_secret = ""  # good until the page has shown that it has the next one
         self._limits = limits
@@ -112,6 +120,11 @@ class Session:
         self._retiring: asyncio.Task[None] | None = None
         self._wanted: asyncio.Future[None] | None = None  # what the app waits for its next message with
         self._changed = asyncio.Event()  # something was taken or acknowledged; or it is over
+
+    @property
+    def patience(self) -> float:
+        """Seconds that it waits for its page while it has no connection."""
+        return self._limits.timeout if self._is_known else min(self._limits.timeout, self._limits.unknown)
 
     # --- the app's side
 
@@ -178,6 +191,7 @@ class Session:
             raise ProtocolViolation("a wrong secret")
         if type(number) is not int or not self._outgoing.is_kept(number):
             raise ProtocolViolation(f"message {number!r} is expected, which is not there")
+        self._is_known = True
         if secret != self._used_secret:  # else the next one is on its way already, and the page may have got it
             self._used_secret, self._secret = secret, secrets.token_hex(16)
         return number
@@ -274,7 +288,8 @@ class Session:
 
     async def _obey(self, connection: Connection, kind: bytes, content: bytes) -> None:
         """Do what a control message of the page's says."""
-        if kind == wire.ACK:
+        if kind == wire.ACK:  # a page that has heard how it is resumed begins with one
+            self._is_known = True
             self._outgoing.acknowledge(wire.number(content))
             self._changed.set()
         elif kind == wire.PING:

@@ -28,7 +28,8 @@ class Sessions:
     Args:
         limits: of each.
         most: that may be without a connection at a time; the one that has waited longest makes room.
-        state: tells when the server is about to close all connections; has what pages are told.
+        state: is told how many wait, and tells when the server is about to close all connections; has what pages
+            are told.
     """
 
     def __init__(self, limits: Limits, most: int, state: WorkerState) -> None:
@@ -39,6 +40,7 @@ class Sessions:
         self._closing = False
         self._sweeping: asyncio.Task[None] | None = None
         self._acts: set[asyncio.Task[object]] = set()
+        self._state = state
         self._notices = state.notices
         self._notices.on_notice = self._notify_all
         state.before_exit.append(self._end_all)
@@ -80,6 +82,13 @@ class Sessions:
             self._suspended[session.id] = session
             if len(self._suspended) > self._most:
                 self._give_up(next(iter(self._suspended.values())), f"more than {self._most} wait")
+        self._count()
+
+    def _count(self) -> None:
+        """Let it be known how many wait."""
+        if self._state.suspended != len(self._suspended):
+            self._state.suspended = len(self._suspended)
+            self._state.on_change()
 
     def _give_up(self, session: Session, why: str) -> None:
         say(f"A session that has lost its page is over: {why}.")
@@ -119,9 +128,8 @@ class Sessions:
     def _look_after_all(self, now: float) -> None:
         for session in list(self._suspended.values()):
             assert session.suspended_at is not None
-            if now - session.suspended_at < self._limits.timeout:
-                break
-            self._give_up(session, f"it was away for {self._limits.timeout:g} s")
+            if now - session.suspended_at >= session.patience:
+                self._give_up(session, f"it was away for {session.patience:g} s")
         for session in list(self._sessions.values()):
             if session.owes:
                 self._begin(session.acknowledge())

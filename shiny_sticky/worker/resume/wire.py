@@ -22,7 +22,10 @@ DATA = b"\x00"
 """A binary message of the app's."""
 
 HELLO = b"\x01"
-"""The worker's first message of a new session. JSON: `session`, `secret`, `timeout` (seconds)."""
+"""The worker's first message of a new session, which a page acknowledges (0) at once.
+
+JSON: `session`, `secret`, `timeout` (seconds).
+"""
 
 RESUME = b"\x02"
 """The page's first message on a further connection. JSON: `secret`, `next` (the number that it expects)."""
