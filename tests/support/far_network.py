@@ -45,7 +45,8 @@ class FarNetwork:
             for name in (self._near, self._far):
                 ip("netns", "add", name)
                 ip("-n", name, "link", "set", "lo", "up")
-            ip("-n", self._near, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", self._far)
+            peer = ("peer", "name", "cable", "netns", self._far)
+            ip("-n", self._near, "link", "add", "cable", "type", "veth", *peer)
         except subprocess.CalledProcessError as error:
             self.__exit__()
             pytest.skip(f"no network can be made here: {error.stderr.strip()}")
