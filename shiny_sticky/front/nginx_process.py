@@ -234,10 +234,17 @@ def check_ports(listen: list[str], ours: list[Handle]) -> None:
                         "or start with sudo and set user."
                     ) from None
                 except OSError as error:
-                    holders = _listeners(int(port))
-                    if error.errno == errno.EADDRINUSE and {one.pid for one in ours} & set(holders):
+                    if error.errno == errno.EADDRINUSE and any(_listens(one.pid, int(port)) for one in ours):
                         continue
-                    raise StickyError(_why_not(address, error, holders)) from None
+                    raise StickyError(_why_not(address, error, _listeners(int(port)))) from None
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether a process listens on a TCP port. nginx's master does as long as its workers, whom it replaces."""
+    with contextlib.suppress(psutil.Error):
+        found = psutil.Process(pid).net_connections("tcp")
+        return any(one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port for one in found)
+    return False
 
 
 def _why_not(address: str, error: OSError, holders: list[int]) -> str:
