@@ -225,6 +225,7 @@ class Release:
                 dependencies=DependencyOptions(str(notes), str(nginx_cache)),
                 resume=self._resume,
                 notices=self._notices,
+                reconnect=self.app.reconnect,
                 release=self._tag,
                 log_size=self._log_size,
             )

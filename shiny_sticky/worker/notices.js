@@ -6,47 +6,62 @@
 (() => {
   "use strict";
 
-  /** @typedef {"lost" | "now" | "ended" | "reload" | "leaving" | "new_version" | "switch" | "close"} TextName */
-  /** @typedef {"ended" | "lost" | "leaving" | "announcement" | "new_version"} Kind */
+  /** @typedef {"lost" | "now" | "ended" | "reload" | "reconnectable" | "reconnect" | "reconnecting" | "leaving" |
+   * "new_version" | "switch" | "close"} TextName */
+  /** @typedef {"ended" | "reconnectable" | "reconnecting" | "lost" | "leaving" | "announcement" | "new_version"} Kind */
+
+  const OPTIONS = /** @type {HTMLElement} */ (document.currentScript).dataset;
 
   // Texts of an app's own stand in the script's tag, for all languages.
-  const OWN_TEXTS = JSON.parse(/** @type {HTMLElement} */ (document.currentScript).dataset.texts || "{}");
+  const OWN_TEXTS = JSON.parse(OPTIONS.texts || "{}");
 
   /** @type {Record<string, Record<TextName, string>>} */
   const TEXTS = {
     en: {
       lost: "Connection lost. Reconnecting…", now: "Try now",
       ended: "This session has ended.", reload: "Reload",
+      reconnectable: "This session has ended. Start a new one with your inputs?", reconnect: "Start",
+      reconnecting: "Your session has ended. Starting a new one with your inputs…",
       leaving: "This session ends soon. Save your work, then reload.",
       new_version: "A new version is ready.", switch: "Switch", close: "Close",
     },
     de: {
       lost: "Verbindung unterbrochen. Wird wiederhergestellt…", now: "Jetzt versuchen",
       ended: "Diese Sitzung ist beendet.", reload: "Neu laden",
+      reconnectable: "Diese Sitzung ist beendet. Eine neue mit Ihren Eingaben beginnen?", reconnect: "Beginnen",
+      reconnecting: "Ihre Sitzung ist beendet. Eine neue beginnt mit Ihren Eingaben…",
       leaving: "Diese Sitzung endet bald. Bitte sichern, dann neu laden.",
       new_version: "Eine neue Version ist da.", switch: "Wechseln", close: "Schließen",
     },
     fr: {
       lost: "Connexion perdue. Reconnexion…", now: "Réessayer",
       ended: "Cette session est terminée.", reload: "Recharger",
+      reconnectable: "Cette session est terminée. En commencer une autre avec vos saisies ?", reconnect: "Commencer",
+      reconnecting: "Votre session est terminée. Une autre commence avec vos saisies…",
       leaving: "Cette session se termine bientôt. Enregistrez, puis rechargez la page.",
       new_version: "Une nouvelle version est disponible.", switch: "Y passer", close: "Fermer",
     },
     es: {
       lost: "Se ha perdido la conexión. Reconectando…", now: "Reintentar",
       ended: "Esta sesión ha terminado.", reload: "Recargar",
+      reconnectable: "Esta sesión ha terminado. ¿Iniciar otra con sus datos?", reconnect: "Iniciar",
+      reconnecting: "Su sesión ha terminado. Se inicia otra con sus datos…",
       leaving: "Esta sesión termina pronto. Guarde su trabajo y recargue la página.",
       new_version: "Hay una nueva versión.", switch: "Cambiar", close: "Cerrar",
     },
     zh: {
       lost: "连接已断开，正在重新连接…", now: "立即重试",
       ended: "此会话已结束。", reload: "重新加载",
+      reconnectable: "此会话已结束。要用您的输入开始新会话吗？", reconnect: "开始",
+      reconnecting: "您的会话已结束，正在用您的输入开始新会话…",
       leaving: "此会话即将结束。请保存您的工作，然后重新加载。",
       new_version: "新版本已就绪。", switch: "切换", close: "关闭",
     },
     ja: {
       lost: "接続が切れました。再接続しています…", now: "今すぐ再試行",
       ended: "このセッションは終了しました。", reload: "再読み込み",
+      reconnectable: "このセッションは終了しました。入力内容を引き継いで新しく始めますか？", reconnect: "始める",
+      reconnecting: "セッションが終了しました。入力内容を引き継いで新しく始めています…",
       leaving: "このセッションはまもなく終了します。保存してから再読み込みしてください。",
       new_version: "新しいバージョンがあります。", switch: "切り替える", close: "閉じる",
     },
@@ -60,8 +75,10 @@
   /** @type {Record<Kind, {after: number, buttons: [TextName, () => void][]}>} */
   const NOTICES = {
     // Shiny begins a new session by itself where the app allows that, and says so a moment after the end.
-    ended: { after: 500, buttons: [["reload", reload]] },
-    lost: { after: 1000, buttons: [["now", () => document.dispatchEvent(new Event("shiny-sticky:retry"))]] },
+    ended: { after: 500, buttons: OPTIONS.reconnect === "off" ? [] : [["reload", reload]] },
+    reconnectable: { after: 500, buttons: [["reconnect", () => ask("reconnect")]] },
+    reconnecting: { after: 400, buttons: [["now", () => ask("retry")]] },
+    lost: { after: 1000, buttons: [["now", () => ask("retry")]] },
     leaving: { after: REGION_MS, buttons: [["reload", reload], ["close", () => bar.dismiss("leaving")]] },
     announcement: { after: REGION_MS, buttons: [["close", () => bar.dismiss("announcement")]] },
     new_version: { after: REGION_MS, buttons: [["switch", reload], ["close", () => bar.dismiss("new_version")]] },
@@ -100,8 +117,8 @@
       animation: come .2s ease-out;
     }
     div::before { content: ""; flex: none; width: 8px; height: 8px; border-radius: 50%; background: var(--calm); }
-    div.lost::before, div.leaving::before { background: var(--warn); }
-    div.ended::before { background: var(--stop); }
+    div.lost::before, div.reconnecting::before, div.leaving::before { background: var(--warn); }
+    div.ended::before, div.reconnectable::before { background: var(--stop); }
     section:has(.leaving) .new_version { display: none; } /* which asks for the same */
     p { margin: 0; min-width: 0; overflow-wrap: anywhere; }
     span { flex: none; font-variant-numeric: tabular-nums; opacity: .75; min-width: 2.2em; text-align: end; }
@@ -223,6 +240,17 @@
       OF_SESSION.forEach((kind) => bar.hide(kind));
       bar.show("ended", () => !comesBack());
     },
+    reconnectable() {
+      bar.hide("ended");
+      bar.hide("reconnecting");
+      bar.show("reconnectable", () => !comesBack());
+    },
+    reconnecting(/** @type {{seconds: number}} */ { seconds }) {
+      bar.hide("ended");
+      bar.hide("reconnectable");
+      bar.show("reconnecting");
+      bar.countDown("reconnecting", seconds);
+    },
   };
 
   document.addEventListener("shiny-sticky:connection", (event) => {
@@ -246,6 +274,11 @@
 
   function reload() {
     location.reload();
+  }
+
+  /** Have the scripts beside this one do something. @param {string} what */
+  function ask(what) {
+    document.dispatchEvent(new Event(`shiny-sticky:${what}`));
   }
 
   /** @returns {HTMLElement} an empty region in the page, in a shadow tree of its own */

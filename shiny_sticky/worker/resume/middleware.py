@@ -73,6 +73,8 @@ class ResumeMiddleware:
         if told is None:  # it was given up by the page
             return
         if session is None:
+            if self._sessions.was_closed_by_app(asked["id"]):
+                await connection.tell(wire.BYE)
             await connection.close(wire.GONE)
             return
         try:
@@ -127,12 +129,12 @@ class _Opening:
             text = message.get("text")
             await self._session.send(text if text is not None else message["bytes"])
         elif message["type"] == "websocket.close":
-            await self._session.close(message.get("code", 1000), message.get("reason") or "")
+            await self._session.close(message.get("code", 1000), message.get("reason") or "", by_app=True)
 
     async def finish(self, code: int) -> None:
         """The app has returned."""
         if self._session is not None and self._carrying is not None:
-            await self._session.close(code, "")
+            await self._session.close(code, "", by_app=True)
             self._carrying.cancel()
 
     async def _accept(self, message: Message) -> None:

@@ -14,6 +14,9 @@
   // Shiny's), or the worker's (4403: refused, 4410: gone).
   const FINAL = new Set([1000, 1001, 1012, 4001, 4403, 4410]);
 
+  // Those of them by which the app says that it is over; whatever the code, the worker says so with BYE.
+  const BY_APP = new Set([1000, 1001, 4001]);
+
   // Ours, when the page goes into the back/forward cache.
   const PUT_ASIDE = 4000;
 
@@ -130,7 +133,10 @@
       /** Whether the worker speaks the protocol. */
       this.resumable = false;
       this.opened = false;
+      this.openedAt = 0;
       this.ended = false;
+      /** Whether the app has closed the session. */
+      this.closedByApp = false;
       /** When the connection was lost, in ms. @type {number | null} */
       this.lostAt = null;
       this.heardAt = now();
@@ -198,6 +204,7 @@
       for (const payload of this.outgoing.kept) this.put(payload);
       if (this.opened) return;
       this.opened = true;
+      this.openedAt = now();
       tell("connected");
       this.onopen?.();
     }
@@ -217,6 +224,7 @@
       else if (kind === ACK) this.acknowledge(Number(text(content)));
       else if (kind === NOTICE) announce(fields(content));
       else if (kind === PING) socket.send(Uint8Array.of(PONG));
+      else if (kind === BYE) this.closedByApp = true;
     }
 
     /** A message for Shiny. @param {string | ArrayBuffer} data */
@@ -257,12 +265,17 @@
     lose(socket, event) {
       if (this.ended || socket !== this.carrier) return;
       this.carrier = null;
-      if (!this.resumable || FINAL.has(event.code)) return this.end(event.code, event.reason);
+      if (!this.resumable || this.isFinal(event.code)) return this.end(event.code, event.reason);
       if (this.lostAt !== null) return this.tryLater();
       this.lostAt = now();
       this.wait = FIRST_WAIT_MS;
       tell("lost");
       this.attempt();
+    }
+
+    /** Whether a connection that was closed like that was the last one. @param {number} code */
+    isFinal(code) {
+      return this.closedByApp || FINAL.has(code);
     }
 
     /** Connect anew; what carries the session until then, if anything does, goes on. */
@@ -287,7 +300,7 @@
         clearTimeout(timer);
         if (socket !== this.candidate) return;
         this.candidate = null;
-        if (FINAL.has(event.code)) this.end(event.code, event.reason);
+        if (this.isFinal(event.code)) this.end(event.code, event.reason);
         else this.tryLater();
       };
     }
@@ -311,6 +324,7 @@
     /** The worker's first word on a further connection. @param {WebSocket} socket @param {string | ArrayBuffer} data */
     resume(socket, data) {
       if (socket !== this.candidate || !this.session || typeof data === "string") return;
+      if (new Uint8Array(data)[0] === BYE) this.closedByApp = true;
       if (new Uint8Array(data)[0] !== RESUMED) return;
       const told = fields(data.slice(1));
       const old = this.carrier;
@@ -351,7 +365,9 @@
       this.dropCandidate();
       this.carrier?.close();
       this.carrier = null;
-      tell("ended", { code });
+      const closed = this.closedByApp || BY_APP.has(code);
+      const seconds = this.opened ? (this.heardAt - this.openedAt) / 1000 : 0;
+      tell("ended", { code, closed, seconds });
       this.onclose?.({ code, reason, wasClean: code !== 1006 });
     }
 

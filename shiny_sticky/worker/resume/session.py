@@ -88,6 +88,7 @@ class Session:
         heard_at: when its page said something last.
         asked_at: when its page was asked last whether it is there.
         ended: the code that the app is told at the end; None before.
+        closed_by_app: whether it was the app that has ended it.
         warned: whether somebody who may not resume it was told of in the log.
     """
 
@@ -99,6 +100,7 @@ class Session:
         self.heard_at = self._now()
         self.asked_at = 0.0
         self.ended: int | None = None
+        self.closed_by_app = False
         self.warned = False
 
         self._secret = secrets.token_hex(16)
@@ -138,11 +140,20 @@ class Session:
         if self._outgoing.size > self._limits.buffer:
             await self._let_page_catch_up()
 
-    async def close(self, code: int, reason: str) -> None:
-        """End it, and tell the page why, if that is there."""
+    async def close(self, code: int, reason: str, by_app: bool = False) -> None:
+        """End it, and tell the page why, if that is there.
+
+        Args:
+            code: of the websocket.
+            reason: likewise.
+            by_app: whether the app wants it so; then its page begins no other session by itself.
+        """
         connection, self.connection = self.connection, None
+        self.closed_by_app = by_app
         self.end(code)
         if connection is not None:
+            if by_app:
+                await connection.tell(wire.BYE)
             await connection.close(code, reason)
 
     # --- the connections' side

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
@@ -36,6 +37,7 @@ class Sessions:
         self._most = most
         self._sessions: dict[str, Session] = {}
         self._suspended: dict[str, Session] = {}  # the one that has waited longest comes first
+        self._closed_by_app: deque[str] = deque(maxlen=most)  # ids of those whose pages may not have heard of it
         self._closing = False
         self._sweeping: asyncio.Task[None] | None = None
         self._acts: set[asyncio.Task[object]] = set()
@@ -59,6 +61,10 @@ class Sessions:
         """The session of an id, with or without a connection; None if there is none."""
         return self._sessions.get(name)
 
+    def was_closed_by_app(self, name: str) -> bool:
+        """Whether there was a session of an id which the app has closed, not long ago."""
+        return name in self._closed_by_app
+
     async def tell_notices(self, connection: Connection) -> None:
         """Tell a page that has come, or is back, of all that stands.
 
@@ -72,6 +78,8 @@ class Sessions:
         """A session has lost its connection, has one again, or is over."""
         if session.ended is not None:
             self._sessions.pop(session.id, None)
+            if session.closed_by_app:
+                self._closed_by_app.append(session.id)
         if session.suspended_at is None:
             self._suspended.pop(session.id, None)
         elif self._closing or not self._limits.timeout:

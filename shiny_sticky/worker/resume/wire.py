@@ -40,7 +40,7 @@ PONG = b"\x06"
 """Yes."""
 
 BYE = b"\x07"
-"""The page is closed for good: nobody will resume it."""
+"""The page is closed for good: nobody will resume it. From the worker: the app has closed the session."""
 
 NOTICE = b"\x08"
 """Something for the visitor. JSON: `kind`, and by that `seconds` or `text`; see :mod:`..notices`."""
