@@ -23,7 +23,11 @@
   // heard for so long, no third one is given them by itself.
   const PROVEN_SECONDS = 30;
 
-  /** @typedef {{state: string, code: number, closed: boolean, seconds: number}} Told */
+  // The input by which the new session is told whose uploaded files it takes over. Shiny keeps to itself what is called
+  // like that, and upload_handover.py knows the kind.
+  const UPLOADS = ".clientdata_uploads:shiny-sticky.uploads";
+
+  /** @typedef {{state: string, code: number, closed: boolean, seconds: number, page?: string}} Told */
 
   class Reconnection {
     constructor() {
@@ -32,6 +36,8 @@
       this.state = "open";
       /** What the app has said of it, by `session.allow_reconnect()`. @type {boolean | "force" | undefined} */
       this.allowed = undefined;
+      /** What shows that the session which has ended was this page's. @type {string | undefined} */
+      this.page = undefined;
       /** Whether the session has begun with inputs of the page's. */
       this.again = false;
       this.wait = FIRST_WAIT_MS;
@@ -47,6 +53,7 @@
 
     /** A session has ended, or could not begin. @param {Told} told */
     ended(told) {
+      this.page = told.page ?? this.page;
       if (this.state === "trying") return this.tryLater();
       if (told.closed || told.code === REFUSED || this.allowed === false) return;
       if (BY_ITSELF && this.isHarmless(told)) this.begin();
@@ -85,7 +92,9 @@
       const { shinyapp } = window.Shiny;
       if (this.state !== "trying" || shinyapp.isConnected()) return;
       clearTimeout(this.timer);
+      if (this.page) shinyapp.$inputValues[UPLOADS] = this.page; // behind the inputs, so that it is the last to be read
       shinyapp.reconnect();
+      delete shinyapp.$inputValues[UPLOADS];
       const socket = shinyapp.$socket;
       this.timer = setTimeout(() => socket.close(), ATTEMPT_MS);
     }

@@ -5,6 +5,7 @@ The query says what the app says of it: `?allow=force` has Shiny begin one by it
 
 import ctypes
 import hashlib
+import os
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -44,10 +45,11 @@ def server(input: Inputs, output: Outputs, session: Session):
 
     @render.text
     def digests():
-        return " ".join(
+        told = [
             f"{file['name']}:{hashlib.sha256(Path(file['datapath']).read_bytes()).hexdigest()[:8]}"
             for file in input.file() or []
-        )
+        ]
+        return " ".join([os.environ["STICKY_INCARNATION"], *told])
 
     @reactive.effect
     @reactive.event(input.close)

@@ -1,10 +1,12 @@
 """In Chromium, a page whose process is gone begins a new session with its inputs: by itself, when asked, or not."""
 
+import hashlib
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from support.browser import Visitor, without_cookies
-from support.real_site import ROOT, Site
+from support.real_site import ROOT, Site, until
 from support.tab import process, session_id
 
 APP = str(ROOT / "tests" / "apps" / "reconnecting.py")
@@ -90,16 +92,50 @@ def test_a_process_that_was_killed_while_there_was_no_network(site, visitor, net
     begins_anew(page, session)
 
 
+def upload(page: Page, *names: str) -> str:
+    """Upload files; gives what the app says of them, behind who says it."""
+    files = [{"name": name, "mimeType": "text/plain", "buffer": name.encode()} for name in names]
+    page.locator("#file").set_input_files(files)
+    told = " ".join(f"{name}:{hashlib.sha256(name.encode()).hexdigest()[:8]}" for name in names)
+    has_files(page, told)
+    return told
+
+
+def has_files(page: Page, told: str) -> None:
+    expect(page.locator("#digests")).to_have_text(f"{process(page)} {told}")
+
+
+def test_uploaded_files_are_handed_to_the_new_session(site, visitor):
+    page = open_page(visitor, site.port)
+    upload(page, "first.txt")
+    told = upload(page, "one.txt", "two.txt")
+    session = session_id(page)
+    kill_process(site, page)
+    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'")
+    has_files(page, told)
+
+    told = upload(page, "three.txt")  # and from that session to a third one
+    session = session_id(page)
+    kill_process(site, page)
+    notice(page, "reconnectable").locator("button").click()
+    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'")
+    has_files(page, told)
+
+
 @pytest.mark.slow
 def test_the_end_of_a_drain_is_followed_by_a_new_session(browser, visitor):
     app = {"target": APP, "workers": 1, "reconnect": "inputs"}
     with Site({"app": app}, deploy={"drain_timeout": 1}) as site:
         site.start()
         page = open_page(visitor, site.port)
+        told = upload(page, "one.txt")
         session = session_id(page)
         site.reload()
         begins_anew(page, session)
         assert process(page) == site.incarnation("app1")
+        has_files(page, told)
+        page.close(run_before_unload=True)
+        until(lambda: not list(site.run_dir.glob("uploads/app/*/*/*")), "a closed page leaves no file")
 
 
 def test_the_bar_says_so_and_tries_again_until_there_is_a_new_session(site, visitor, network):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from .. import dependencies, flushes, nginx_cache, shiny_apps
+from .. import dependencies, flushes, nginx_cache, shiny_apps, upload_handover
 from ..asgi import ASGIApp
 from ..dependencies import DependencyNotes
 from ..draining import ConnectionTracker, WorkerState
@@ -14,6 +14,7 @@ from ..options import ResumeOptions, WorkerOptions
 from ..resume.middleware import ResumeMiddleware
 from ..resume.session import Limits
 from ..resume.sessions import Sessions
+from ..uploads import Uploads
 from .accel import AccelMiddleware
 from .assets import AssetMiddleware
 from .autoreload import AutoreloadMiddleware
@@ -51,6 +52,8 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
     if _resumes(options) and shiny_apps.imported():  # outside of the app, whose pages it changes
         app = PageScriptMiddleware(app, options.notices, options.reconnect)
+        if options.reconnect != "off":
+            _hand_over_uploads(options)
     if lib:  # outside of all that finds files, to ask for the page's style sheets as a browser would
         app = PreloadMiddleware(app, options.path)
     app = AccelMiddleware(app)  # outside of the app, whose headers it takes, and inside of what sets one itself
@@ -79,6 +82,16 @@ def _resumable(app: ASGIApp, name: str, options: ResumeOptions, state: WorkerSta
     """Let sessions outlive their connections."""
     sessions = Sessions(Limits(options.timeout, options.buffer), options.max_suspended, state)
     return ResumeMiddleware(app, name, sessions, [header.lower().encode() for header in options.user_headers])
+
+
+def _hand_over_uploads(options: WorkerOptions) -> None:
+    """Let sessions take over the uploaded files of those that their pages had before."""
+    run_dir = Path(options.link).parent
+
+    def runs(process: str) -> bool:
+        return (run_dir / f"{process}.sock").exists()  # the launcher removes a dead one's
+
+    upload_handover.watch(Uploads(Path(options.uploads), options.name, runs))
 
 
 def _notes(options: WorkerOptions) -> DependencyNotes | None:

@@ -124,7 +124,7 @@
       this.outgoing = new Outgoing();
       this.incoming = new Incoming();
       /** What the session is resumed by; null before it is known, and where the worker does not speak the protocol.
-       * @type {{url: URL, secret: string, timeout: number} | null} */
+       * @type {{url: URL, secret: string, timeout: number, page: string} | null} */
       this.session = null;
       /** The connection that carries the session. @type {WebSocket | null} */
       this.carrier = null;
@@ -236,10 +236,10 @@
       else if (!this.ackTimer) this.ackTimer = setTimeout(() => this.tellReceived(), ACK_MS);
     }
 
-    /** @param {{session: string, secret: string, timeout: number}} told */
+    /** @param {{session: string, secret: string, timeout: number, page: string}} told */
     introduce(told) {
       const url = new URL(`session/${told.session}/resume`, this.page);
-      this.session = { url, secret: told.secret, timeout: told.timeout * 1000 };
+      this.session = { url, secret: told.secret, timeout: told.timeout * 1000, page: told.page };
       this.found();
     }
 
@@ -367,7 +367,7 @@
       this.carrier = null;
       const closed = this.closedByApp || BY_APP.has(code);
       const seconds = this.opened ? (this.heardAt - this.openedAt) / 1000 : 0;
-      tell("ended", { code, closed, seconds });
+      tell("ended", { code, closed, seconds, page: this.session?.page });
       this.onclose?.({ code, reason, wasClean: code !== 1006 });
     }
 

@@ -83,6 +83,7 @@ class Session:
 
     Attributes:
         id: by which further connections find it; no secret.
+        page_secret: by which its page shows, when this process is gone, that the session was its own.
         connection: what carries it; None while it is suspended.
         suspended_at: when it lost its connection, by the event loop's clock; None while it has one.
         heard_at: when its page said something last.
@@ -94,6 +95,7 @@ class Session:
 
     def __init__(self, user: Iterable[bytes], limits: Limits, watcher: Callable[[Session], None]) -> None:
         self.id = secrets.token_hex(16)
+        self.page_secret = secrets.token_hex(16)
         self.user = tuple(user)
         self.connection: Connection | None = None
         self.suspended_at: float | None = None
@@ -170,7 +172,8 @@ class Session:
         """
         self.connection = connection
         connection.caught_up = True
-        return wire.encode(wire.HELLO, session=name, secret=self._secret, timeout=self._limits.timeout)
+        told = {"session": name, "secret": self._secret, "timeout": self._limits.timeout, "page": self.page_secret}
+        return wire.encode(wire.HELLO, **told)
 
     def admit(self, told: dict[str, Any]) -> int:
         """Check what a further connection says first. From then on it has to be resumed by it.

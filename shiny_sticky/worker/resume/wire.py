@@ -22,7 +22,8 @@ DATA = b"\x00"
 """A binary message of the app's."""
 
 HELLO = b"\x01"
-"""The worker's first message of a new session. JSON: `session`, `secret`, `timeout` (seconds)."""
+"""The worker's first message of a new session. JSON: `session`, `secret`, `timeout` (seconds), `page` (what the
+page shows to a session that follows this one)."""
 
 RESUME = b"\x02"
 """The page's first message on a further connection. JSON: `secret`, `next` (the number that it expects)."""
