@@ -207,7 +207,7 @@ class Release:
         """
         name = self._run_dir.new_incarnation(worker) if waiting is None else waiting.name
         notes = self._run_dir.make_notes_folder(self.app_name)
-        uploads = self._run_dir.make_uploads_folder(self.app_name)
+        kept = self._run_dir.make_kept_folder(self.app_name)
         nginx_cache = self._run_dir.cache if self._cache is not None else ""
         listener = None if waiting is None else waiting.listener.dup()
         with Channels.open(self._run_dir, name, listens=True, listener=listener) as channels:
@@ -227,7 +227,7 @@ class Release:
                 resume=self._resume,
                 notices=self._notices,
                 reconnect=self.app.reconnect,
-                uploads=str(uploads),
+                kept=str(kept),
                 release=self._tag,
                 log_size=self._log_size,
             )

@@ -120,7 +120,7 @@ class WorkerOptions:
         notices: how visitors are told what goes on; None where they are not.
         reconnect: what a page does when the process is gone that had its session: "inputs", "ask" or "off".
         dependencies: where to tell what is registered with Shiny; None for a fork server.
-        uploads: the folder in which the app's processes keep uploaded files for later sessions; empty for none.
+        kept: the folder in which the app's processes keep for later sessions what pages had.
         release: what tells this deploy's pages from the next one's, with which they are to come back (--reload);
             empty where pages are left alone.
         log_size: bytes that the log may have which takes what is printed without a launcher; 0 is no limit.
@@ -145,7 +145,7 @@ class WorkerOptions:
     resume: ResumeOptions | None = None
     notices: NoticeOptions | None = None
     reconnect: str = "off"
-    uploads: str = ""
+    kept: str = ""
     release: str = ""
     log_size: int = 0
     descriptors: Descriptors | None = None

@@ -27,7 +27,11 @@
   // like that, and upload_handover.py knows the kind.
   const UPLOADS = ".clientdata_uploads:shiny-sticky.uploads";
 
-  /** @typedef {{state: string, code: number, closed: boolean, seconds: number, page?: string}} Told */
+  // The input by which Shiny learns what it is to restore.
+  const SEARCH = ".clientdata_url_search";
+
+  /** @typedef {{state: string, code: number, closed: boolean, seconds: number, page?: string,
+   * bookmark?: string}} Told */
 
   class Reconnection {
     constructor() {
@@ -38,6 +42,8 @@
       this.allowed = undefined;
       /** What shows that the session which has ended was this page's. @type {string | undefined} */
       this.page = undefined;
+      /** The last bookmark of that session, as in a URL. @type {string | undefined} */
+      this.bookmark = undefined;
       /** Whether the session has begun with inputs of the page's. */
       this.again = false;
       this.wait = FIRST_WAIT_MS;
@@ -54,6 +60,7 @@
     /** A session has ended, or could not begin. @param {Told} told */
     ended(told) {
       this.page = told.page ?? this.page;
+      this.bookmark = told.bookmark ?? this.bookmark;
       if (this.state === "trying") return this.tryLater();
       if (told.closed || told.code === REFUSED || this.allowed === false) return;
       if (BY_ITSELF && this.isHarmless(told)) this.begin();
@@ -92,11 +99,20 @@
       const { shinyapp } = window.Shiny;
       if (this.state !== "trying" || shinyapp.isConnected()) return;
       clearTimeout(this.timer);
-      if (this.page) shinyapp.$inputValues[UPLOADS] = this.page; // behind the inputs, so that it is the last to be read
-      shinyapp.reconnect();
-      delete shinyapp.$inputValues[UPLOADS];
+      this.connect(shinyapp);
       const socket = shinyapp.$socket;
       this.timer = setTimeout(() => socket.close(), ATTEMPT_MS);
+    }
+
+    /** Let Shiny begin a session, with more than it knows of itself; it copies its inputs for that. @param {any} shinyapp */
+    connect(shinyapp) {
+      const inputs = shinyapp.$inputValues;
+      const search = inputs[SEARCH];
+      if (this.bookmark) inputs[SEARCH] = withBookmark(window.location.search, this.bookmark);
+      if (this.page) inputs[UPLOADS] = this.page; // behind all others, so that it is read last
+      shinyapp.reconnect();
+      inputs[SEARCH] = search;
+      delete inputs[UPLOADS];
     }
 
     /** The visitor wants a new session. */
@@ -120,6 +136,13 @@
     const allowed = shinyapp.$allowReconnect;
     shinyapp.$allowReconnect = false; // for as long as it hears of this end
     queueMicrotask(() => (shinyapp.$allowReconnect = allowed));
+  }
+
+  /** A page's query with a bookmark in place of one that it may have. @param {string} search @param {string} bookmark */
+  function withBookmark(search, bookmark) {
+    const pairs = search.slice(1).split("&").filter((pair) => pair && !pair.startsWith("_state_id_="));
+    const state = pairs.findIndex((pair) => /^_(inputs|values)_(=|$)/.test(pair));
+    return `?${[...(state < 0 ? pairs : pairs.slice(0, state)), bookmark].join("&")}`;
   }
 
   /** Tell others on the page once all have heard what has happened. @param {string} state @param {object} [more] */

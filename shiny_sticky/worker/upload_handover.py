@@ -9,14 +9,11 @@ from typing import Any
 from .resume.middleware import CARRIER
 from .resume.session import Session as Carrier
 from .resume.session import say
-from .resume.sessions import ABNORMAL, RESTARTING
+from .resume.sessions import COMES_BACK
 from .uploads import Uploads, name_of
 
 # The kind of input by which reconnect.js says whose files a new session takes over: by the page's secret.
 KIND = "shiny-sticky.uploads"
-
-# Ends of a session after which its page may come back: it was away, or the process had to end.
-COMES_BACK = (ABNORMAL, RESTARTING)
 
 
 def watch(uploads: Uploads) -> bool:

@@ -135,7 +135,7 @@ def test_the_end_of_a_drain_is_followed_by_a_new_session(browser, visitor):
         assert process(page) == site.incarnation("app1")
         has_files(page, told)
         page.close(run_before_unload=True)
-        until(lambda: not list(site.run_dir.glob("uploads/app/*/*/*")), "a closed page leaves no file")
+        until(lambda: not list(site.run_dir.glob("kept/app/uploads/*/*/*")), "a closed page leaves no file")
 
 
 def test_the_bar_says_so_and_tries_again_until_there_is_a_new_session(site, visitor, network):

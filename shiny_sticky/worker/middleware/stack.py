@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from .. import dependencies, flushes, nginx_cache, shiny_apps, upload_handover
+from .. import dependencies, flushes, last_bookmark, nginx_cache, shiny_apps, upload_handover
 from ..asgi import ASGIApp
 from ..dependencies import DependencyNotes
 from ..draining import ConnectionTracker, WorkerState
@@ -18,6 +18,7 @@ from ..uploads import Uploads
 from .accel import AccelMiddleware
 from .assets import AssetMiddleware
 from .autoreload import AutoreloadMiddleware
+from .bookmarks import BookmarkMiddleware, has_bookmarks
 from .dependencies import DependencyMiddleware
 from .empty_flushes import EmptyFlushMiddleware
 from .page_scripts import FOLDER, PageScriptMiddleware
@@ -45,6 +46,9 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
     if shiny_apps.imported() and not options.empty_flushes:  # innermost: what is not sent passes nothing else
         flushes.shorten()
         app = EmptyFlushMiddleware(app)
+    if _reconnects(options) and has_bookmarks():  # outside of that, and inside of what gives sessions other ids
+        last_bookmark.use_folder(Path(options.kept) / "bookmarks")
+        app = BookmarkMiddleware(app)
     app = SessionTagMiddleware(app, options.name)  # the app sees its own ids, whatever is around
     if options.path != "/":  # outside of the tags, which are looked for in whole paths
         app = RootPathMiddleware(app, options.path.rstrip("/"))
@@ -52,8 +56,8 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
     if _resumes(options) and shiny_apps.imported():  # outside of the app, whose pages it changes
         app = PageScriptMiddleware(app, options.notices, options.reconnect)
-        if options.reconnect != "off":
-            _hand_over_uploads(options)
+    if _reconnects(options) and shiny_apps.imported():
+        _hand_over_uploads(options)
     if lib:  # outside of all that finds files, to ask for the page's style sheets as a browser would
         app = PreloadMiddleware(app, options.path)
     app = AccelMiddleware(app)  # outside of the app, whose headers it takes, and inside of what sets one itself
@@ -78,6 +82,11 @@ def _resumes(options: WorkerOptions) -> bool:
     return options.resume is not None and options.resume.timeout > 0
 
 
+def _reconnects(options: WorkerOptions) -> bool:
+    """Whether pages begin new sessions when the process is gone that had theirs."""
+    return _resumes(options) and options.reconnect != "off"
+
+
 def _resumable(app: ASGIApp, name: str, options: ResumeOptions, state: WorkerState) -> ASGIApp:
     """Let sessions outlive their connections."""
     sessions = Sessions(Limits(options.timeout, options.buffer), options.max_suspended, state)
@@ -91,7 +100,7 @@ def _hand_over_uploads(options: WorkerOptions) -> None:
     def runs(process: str) -> bool:
         return (run_dir / f"{process}.sock").exists()  # the launcher removes a dead one's
 
-    upload_handover.watch(Uploads(Path(options.uploads), options.name, runs))
+    upload_handover.watch(Uploads(Path(options.kept) / "uploads", options.name, runs))
 
 
 def _notes(options: WorkerOptions) -> DependencyNotes | None:

@@ -91,6 +91,8 @@ class ResumeMiddleware:
             await connection.close(wire.REFUSED)
             return
         await session.resume(connection, number)
+        if session.standing:
+            await connection.tell(session.standing)
         await self._sessions.tell_notices(connection)
         await _carry(session, connection)
 

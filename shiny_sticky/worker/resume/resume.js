@@ -8,7 +8,7 @@
   const SUBPROTOCOL = "resume.shiny-sticky";
 
   // What the first byte of a binary message says. Text is the app's own, as it stands.
-  const DATA = 0, HELLO = 1, RESUME = 2, RESUMED = 3, ACK = 4, PING = 5, PONG = 6, BYE = 7, NOTICE = 8;
+  const DATA = 0, HELLO = 1, RESUME = 2, RESUMED = 3, ACK = 4, PING = 5, PONG = 6, BYE = 7, NOTICE = 8, BOOKMARK = 9;
 
   // Codes of a closed connection after which there is no session to resume: the app's own (1000, 1001, 1012; 4001 is
   // Shiny's), or the worker's (4403: refused, 4410: gone).
@@ -135,6 +135,8 @@
       this.opened = false;
       this.openedAt = 0;
       this.ended = false;
+      /** What the session's last bookmark has in its URL behind the ?. @type {string | undefined} */
+      this.bookmark = undefined;
       /** Whether the app has closed the session. */
       this.closedByApp = false;
       /** When the connection was lost, in ms. @type {number | null} */
@@ -225,6 +227,7 @@
       else if (kind === NOTICE) announce(fields(content));
       else if (kind === PING) socket.send(Uint8Array.of(PONG));
       else if (kind === BYE) this.closedByApp = true;
+      else if (kind === BOOKMARK) this.bookmark = fields(content).query;
     }
 
     /** A message for Shiny. @param {string | ArrayBuffer} data */
@@ -367,7 +370,7 @@
       this.carrier = null;
       const closed = this.closedByApp || BY_APP.has(code);
       const seconds = this.opened ? (this.heardAt - this.openedAt) / 1000 : 0;
-      tell("ended", { code, closed, seconds, page: this.session?.page });
+      tell("ended", { code, closed, seconds, page: this.session?.page, bookmark: this.bookmark });
       this.onclose?.({ code, reason, wasClean: code !== 1006 });
     }
 

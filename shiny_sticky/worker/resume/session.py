@@ -90,6 +90,7 @@ class Session:
         asked_at: when its page was asked last whether it is there.
         ended: the code that the app is told at the end; None before.
         closed_by_app: whether it was the app that has ended it.
+        standing: what its page is told again on each further connection.
         warned: whether somebody who may not resume it was told of in the log.
     """
 
@@ -103,6 +104,7 @@ class Session:
         self.asked_at = 0.0
         self.ended: int | None = None
         self.closed_by_app = False
+        self.standing = b""
         self.warned = False
 
         self._secret = secrets.token_hex(16)

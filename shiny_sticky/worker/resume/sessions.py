@@ -22,6 +22,9 @@ SILENT_SECONDS = 14.0
 ABNORMAL = 1006
 RESTARTING = 1012
 
+# Ends after which a page may come for another session in place of the one that it had.
+COMES_BACK = (ABNORMAL, RESTARTING)
+
 
 class Sessions:
     """The sessions of a worker that can be resumed.

@@ -46,6 +46,9 @@ BYE = b"\x07"
 NOTICE = b"\x08"
 """Something for the visitor. JSON: `kind`, and by that `seconds` or `text`; see :mod:`..notices`."""
 
+BOOKMARK = b"\x09"
+"""What the page's next session begins with, should this process be gone. JSON: `query`, in place of one before."""
+
 # Codes that a worker closes a connection with: RFC 6455, section 7.4.2, leaves 4000 to 4999 to applications.
 RETIRED = 4409
 """Another connection carries the session now."""
