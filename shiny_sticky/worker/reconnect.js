@@ -14,7 +14,7 @@
 
   // All pages of a dead process come at once, each after another part of that time; then it doubles.
   const FIRST_WAIT_MS = 300;
-  const LONGEST_WAIT_MS = 10000;
+  const LONGEST_WAIT_MS = 5000;
 
   // What a connection may take until it is there.
   const ATTEMPT_MS = 20000;

@@ -37,7 +37,9 @@
   const ANSWER_MS = 2000;
 
   const FIRST_WAIT_MS = 200;
-  const LONGEST_WAIT_MS = 5000;
+
+  // Not longer, for a network is back also where no browser says so: a proxy's, or the server's.
+  const LONGEST_WAIT_MS = 1500;
 
   // Characters or bytes that are kept for the worker.
   const BUFFER = 4 << 20;
