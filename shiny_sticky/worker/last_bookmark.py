@@ -21,8 +21,9 @@ from .resume.session import Session as Carrier
 from .resume.session import say
 from .resume.sessions import COMES_BACK
 
-# Seconds between two bookmarks of a session, and after what has changed something.
+# Seconds after what has changed something, in which more may change; and after a bookmark that is on disk.
 PAUSE = 1.0
+DISK_PAUSE = 5.0
 
 # Characters of the longest query that is told to a page.
 LONGEST_QUERY = 1 << 18
@@ -76,6 +77,8 @@ class LastBookmark:
             except Exception as problem:  # of an app's callback: it is the app's to say what can be kept
                 say(f"A session's last bookmark cannot be kept: {type(problem).__name__}: {problem}")
                 return  # and is not tried again
+            if self._folder is not None:
+                await asyncio.sleep(DISK_PAUSE)
         self._task = None
 
     async def _make(self) -> None:
