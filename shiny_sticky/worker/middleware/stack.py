@@ -46,9 +46,8 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
     if shiny_apps.imported() and not options.empty_flushes:  # innermost: what is not sent passes nothing else
         flushes.shorten()
         app = EmptyFlushMiddleware(app)
-    if _reconnects(options) and has_bookmarks():  # outside of that, and inside of what gives sessions other ids
-        last_bookmark.use_folder(Path(options.kept) / "bookmarks")
-        app = BookmarkMiddleware(app)
+    if _reconnects(options):  # outside of that, and inside of what gives sessions other ids
+        app = _keeping_what_pages_had(app, options)
     app = SessionTagMiddleware(app, options.name)  # the app sees its own ids, whatever is around
     if options.path != "/":  # outside of the tags, which are looked for in whole paths
         app = RootPathMiddleware(app, options.path.rstrip("/"))
@@ -56,8 +55,6 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
     if _resumes(options) and shiny_apps.imported():  # outside of the app, whose pages it changes
         app = PageScriptMiddleware(app, options.notices, options.reconnect)
-    if _reconnects(options) and shiny_apps.imported():
-        _hand_over_uploads(options)
     if lib:  # outside of all that finds files, to ask for the page's style sheets as a browser would
         app = PreloadMiddleware(app, options.path)
     app = AccelMiddleware(app)  # outside of the app, whose headers it takes, and inside of what sets one itself
@@ -84,7 +81,7 @@ def _resumes(options: WorkerOptions) -> bool:
 
 def _reconnects(options: WorkerOptions) -> bool:
     """Whether pages begin new sessions when the process is gone that had theirs."""
-    return _resumes(options) and options.reconnect != "off"
+    return _resumes(options) and options.reconnect != "off" and bool(shiny_apps.imported())
 
 
 def _resumable(app: ASGIApp, name: str, options: ResumeOptions, state: WorkerState) -> ASGIApp:
@@ -93,14 +90,18 @@ def _resumable(app: ASGIApp, name: str, options: ResumeOptions, state: WorkerSta
     return ResumeMiddleware(app, name, sessions, [header.lower().encode() for header in options.user_headers])
 
 
-def _hand_over_uploads(options: WorkerOptions) -> None:
-    """Let sessions take over the uploaded files of those that their pages had before."""
-    run_dir = Path(options.link).parent
+def _keeping_what_pages_had(app: ASGIApp, options: WorkerOptions) -> ASGIApp:
+    """Let Shiny's sessions take over the uploaded files and bookmarks of those that their pages had before."""
+    run_dir, kept = Path(options.link).parent, Path(options.kept)
 
     def runs(process: str) -> bool:
         return (run_dir / f"{process}.sock").exists()  # the launcher removes a dead one's
 
-    upload_handover.watch(Uploads(Path(options.kept) / "uploads", options.name, runs))
+    upload_handover.watch(Uploads(kept / "uploads", options.name, runs))
+    if has_bookmarks():
+        last_bookmark.use_folder(kept / "bookmarks")
+        app = BookmarkMiddleware(app)
+    return app
 
 
 def _notes(options: WorkerOptions) -> DependencyNotes | None:
