@@ -20,6 +20,8 @@ from pydantic import (
 from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings, SiteLogSettings
 from shiny_sticky.settings.names import TAG_DIGITS, seat_names, worker_names
 from shiny_sticky.settings.notices_model import NoticeSettings
+from shiny_sticky.settings.process_model import LimitSettings, RecycleSettings
+from shiny_sticky.settings.reconnect_model import Reconnect
 from shiny_sticky.settings.section import Section
 from shiny_sticky.settings.values import (
     AbsolutePath,
@@ -79,29 +81,6 @@ class ResumeSettings(Section):
     """Sessions of a worker that wait at a time; beyond, the one that has waited longest ends."""
 
 
-class RecycleSettings(Section):
-    """When a worker is replaced for its age or size; its sessions go on, as in a deploy."""
-
-    max_memory: Annotated[Size, Field(ge=1), SizeSchema] | None = None
-    """Resident memory (RSS), such as 2GB (of 1024 MB); null is no limit."""
-
-    lifetime: Annotated[float, Field(gt=0)] | None = None
-    """Seconds since it was started; null is no limit."""
-
-    sessions_served: Annotated[int, Strictly, Field(ge=1)] | None = None
-    """Sessions that it has served in all; null is no limit."""
-
-
-class LimitSettings(Section):
-    """What a worker may take, with the programs that it starts; kept where the launcher may make cgroups."""
-
-    memory: Annotated[Size, Field(ge=1), SizeSchema] | None = None
-    """Memory, such as 1GB; a worker that needs more is ended by the system, and replaced. null is no limit."""
-
-    cpu: Annotated[float, Field(gt=0)] | None = None
-    """Cores, such as 1.0 or 0.5; a worker that wants more gets its turns later. null is no limit."""
-
-
 class AppSettings(Section):
     """One app and its workers."""
 
@@ -157,6 +136,10 @@ class AppSettings(Section):
 
     notices: NoticeSettings = Field({}, validate_default=True)
     """What pages say of their connection and session; false turns it off."""
+
+    reconnect: Reconnect = "ask"
+    """What a page does whose process is gone. inputs: it begins a new session with its inputs by itself; ask: when
+    its visitor says so; off: it stays grey, as Shiny leaves it."""
 
     hang_timeout: Annotated[float, Field(ge=0)] = 300
     """Seconds without a sign of life from a worker's event loop, after which it is replaced; 0 is never."""

@@ -10,7 +10,20 @@ from shiny_sticky.settings.section import Section
 from shiny_sticky.settings.values import Strictly
 
 # What each text says in English stands in worker/notices.js.
-TextName = Literal["lost", "now", "ended", "reload", "leaving", "stopping", "new_version", "switch", "close"]
+TextName = Literal[
+    "lost",
+    "now",
+    "ended",
+    "reload",
+    "reconnectable",
+    "reconnect",
+    "reconnecting",
+    "leaving",
+    "stopping",
+    "new_version",
+    "switch",
+    "close",
+]
 
 
 class NoticeSettings(Section):
@@ -22,7 +35,8 @@ class NoticeSettings(Section):
     """Show a bar in Shiny's pages when there is something to say. `notices: false` says enabled: false."""
 
     texts: dict[TextName, str] = Field(default_factory=dict)
-    """Texts in place of its own: lost, now, ended, reload, leaving, stopping, new_version, switch, close."""
+    """Texts in place of its own: lost, now, ended, reload, reconnectable, reconnect, reconnecting, leaving,
+    stopping, new_version, switch, close."""
 
     @model_validator(mode="before")
     @classmethod

@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from shiny_sticky.settings.model import LimitSettings
+from shiny_sticky.settings.process_model import LimitSettings
 from shiny_sticky.settings.values import size_in_words
 
 # Microseconds of cpu.max: the time in which a worker may use its share.

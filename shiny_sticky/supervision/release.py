@@ -208,6 +208,7 @@ class Release:
         """
         name = self._run_dir.new_incarnation(worker) if waiting is None else waiting.name
         notes = self._run_dir.make_notes_folder(self.app_name)
+        kept = self._run_dir.make_kept_folder(self.app_name)
         nginx_cache = self._run_dir.cache if self._cache is not None else ""
         listener = None if waiting is None else waiting.listener.dup()
         with Channels.open(self._run_dir, name, listens=True, listener=listener) as channels:
@@ -226,6 +227,8 @@ class Release:
                 dependencies=DependencyOptions(str(notes), str(nginx_cache)),
                 resume=self._resume,
                 notices=self._notices,
+                reconnect=self.app.reconnect,
+                kept=str(kept),
                 release=self._tag,
                 log_size=self._log_size,
                 inbox=str(inbox_of(self._run_dir, name)),

@@ -21,6 +21,7 @@
 ``dependencies/app/`` what the workers of app have registered with Shiny; written and read by these alone
 ``imports/app/``      which imports of app are left to its forks; written and read by its processes alone
 ``shared/app/``       what the processes of app tell each other (``shared_folders.py``); the app's own
+``kept/app/``         uploaded files and last bookmarks, for later sessions of their pages; the app's own
 ``tmp/``              nginx's temporary files
 ===================== ===========================================================================
 """
@@ -301,6 +302,14 @@ class RunDir:
             OSError: the disk is full.
         """
         return make(self.dependencies / app, 0o700, self.theirs)
+
+    def make_kept_folder(self, app: str) -> Path:
+        """The folder in which an app's workers, and nobody else, keep for later sessions what pages had.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        return make(make(self.path / "kept", 0o711) / app, 0o700, self.theirs)
 
     def remove_note(self, incarnation: str) -> None:
         """Remove what a process has noted. The folder is the app's user's: no link in it is followed."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from shiny_sticky import processes
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
-from shiny_sticky.settings.model import AppSettings, RecycleSettings
+from shiny_sticky.settings.model import AppSettings
+from shiny_sticky.settings.process_model import RecycleSettings
 from shiny_sticky.supervision.activation import ActivationSocket
 from shiny_sticky.supervision.announcement import Announcement
 from shiny_sticky.supervision.incarnation import Incarnation

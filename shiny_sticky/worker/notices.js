@@ -6,17 +6,23 @@
 (() => {
   "use strict";
 
-  /** @typedef {"lost" | "now" | "ended" | "reload" | "leaving" | "stopping" | "new_version" | "switch" | "close"} TextName */
-  /** @typedef {"ended" | "lost" | "stopping" | "leaving" | "announcement" | "new_version"} Kind */
+  /** @typedef {"lost" | "now" | "ended" | "reload" | "reconnectable" | "reconnect" | "reconnecting" | "leaving" |
+   * "stopping" | "new_version" | "switch" | "close"} TextName */
+  /** @typedef {"ended" | "reconnectable" | "reconnecting" | "lost" | "stopping" | "leaving" | "announcement" |
+   * "new_version"} Kind */
+
+  const OPTIONS = /** @type {HTMLElement} */ (document.currentScript).dataset;
 
   // Texts of an app's own stand in the script's tag, for all languages.
-  const OWN_TEXTS = JSON.parse(/** @type {HTMLElement} */ (document.currentScript).dataset.texts || "{}");
+  const OWN_TEXTS = JSON.parse(OPTIONS.texts || "{}");
 
   /** @type {Record<string, Record<TextName, string>>} */
   const TEXTS = {
     en: {
       lost: "Connection lost. Reconnecting…", now: "Try now",
       ended: "This session has ended.", reload: "Reload",
+      reconnectable: "This session has ended. Start a new one with your inputs?", reconnect: "Start",
+      reconnecting: "Your session has ended. Starting a new one with your inputs…",
       leaving: "This session ends soon. Save your work, then reload.",
       stopping: "This site is about to stop. Save your work.",
       new_version: "A new version is ready.", switch: "Switch", close: "Close",
@@ -24,6 +30,8 @@
     de: {
       lost: "Verbindung unterbrochen. Wird wiederhergestellt…", now: "Jetzt versuchen",
       ended: "Diese Sitzung ist beendet.", reload: "Neu laden",
+      reconnectable: "Diese Sitzung ist beendet. Eine neue mit Ihren Eingaben beginnen?", reconnect: "Beginnen",
+      reconnecting: "Ihre Sitzung ist beendet. Eine neue beginnt mit Ihren Eingaben…",
       leaving: "Diese Sitzung endet bald. Bitte sichern, dann neu laden.",
       stopping: "Diese Website wird gleich angehalten. Bitte sichern.",
       new_version: "Eine neue Version ist da.", switch: "Wechseln", close: "Schließen",
@@ -31,6 +39,8 @@
     fr: {
       lost: "Connexion perdue. Reconnexion…", now: "Réessayer",
       ended: "Cette session est terminée.", reload: "Recharger",
+      reconnectable: "Cette session est terminée. En commencer une autre avec vos saisies ?", reconnect: "Commencer",
+      reconnecting: "Votre session est terminée. Une autre commence avec vos saisies…",
       leaving: "Cette session se termine bientôt. Enregistrez, puis rechargez la page.",
       stopping: "Ce site va s’arrêter. Enregistrez votre travail.",
       new_version: "Une nouvelle version est disponible.", switch: "Y passer", close: "Fermer",
@@ -38,6 +48,8 @@
     es: {
       lost: "Se ha perdido la conexión. Reconectando…", now: "Reintentar",
       ended: "Esta sesión ha terminado.", reload: "Recargar",
+      reconnectable: "Esta sesión ha terminado. ¿Iniciar otra con sus datos?", reconnect: "Iniciar",
+      reconnecting: "Su sesión ha terminado. Se inicia otra con sus datos…",
       leaving: "Esta sesión termina pronto. Guarde su trabajo y recargue la página.",
       stopping: "Este sitio está a punto de detenerse. Guarde su trabajo.",
       new_version: "Hay una nueva versión.", switch: "Cambiar", close: "Cerrar",
@@ -45,6 +57,8 @@
     zh: {
       lost: "连接已断开，正在重新连接…", now: "立即重试",
       ended: "此会话已结束。", reload: "重新加载",
+      reconnectable: "此会话已结束。要用您的输入开始新会话吗？", reconnect: "开始",
+      reconnecting: "您的会话已结束，正在用您的输入开始新会话…",
       leaving: "此会话即将结束。请保存您的工作，然后重新加载。",
       stopping: "本网站即将停止服务。请保存您的工作。",
       new_version: "新版本已就绪。", switch: "切换", close: "关闭",
@@ -52,6 +66,8 @@
     ja: {
       lost: "接続が切れました。再接続しています…", now: "今すぐ再試行",
       ended: "このセッションは終了しました。", reload: "再読み込み",
+      reconnectable: "このセッションは終了しました。入力内容を引き継いで新しく始めますか？", reconnect: "始める",
+      reconnecting: "セッションが終了しました。入力内容を引き継いで新しく始めています…",
       leaving: "このセッションはまもなく終了します。保存してから再読み込みしてください。",
       stopping: "このサイトはまもなく停止します。作業を保存してください。",
       new_version: "新しいバージョンがあります。", switch: "切り替える", close: "閉じる",
@@ -66,8 +82,10 @@
   /** @type {Record<Kind, {after: number, buttons: [TextName, () => void][]}>} */
   const NOTICES = {
     // Shiny begins a new session by itself where the app allows that, and says so a moment after the end.
-    ended: { after: 500, buttons: [["reload", reload]] },
-    lost: { after: 1000, buttons: [["now", () => document.dispatchEvent(new Event("shiny-sticky:retry"))]] },
+    ended: { after: 500, buttons: OPTIONS.reconnect === "off" ? [] : [["reload", reload]] },
+    reconnectable: { after: 500, buttons: [["reconnect", () => ask("reconnect")]] },
+    reconnecting: { after: 400, buttons: [["now", () => ask("retry")]] },
+    lost: { after: 1000, buttons: [["now", () => ask("retry")]] },
     stopping: { after: REGION_MS, buttons: [["close", () => bar.dismiss("stopping")]] },
     leaving: { after: REGION_MS, buttons: [["reload", reload], ["close", () => bar.dismiss("leaving")]] },
     announcement: { after: REGION_MS, buttons: [["close", () => bar.dismiss("announcement")]] },
@@ -107,8 +125,8 @@
       animation: come .2s ease-out;
     }
     div::before { content: ""; flex: none; width: 8px; height: 8px; border-radius: 50%; background: var(--calm); }
-    div.lost::before, div.stopping::before, div.leaving::before { background: var(--warn); }
-    div.ended::before { background: var(--stop); }
+    div.lost::before, div.reconnecting::before, div.stopping::before, div.leaving::before { background: var(--warn); }
+    div.ended::before, div.reconnectable::before { background: var(--stop); }
     section:has(.leaving) .new_version { display: none; } /* which asks for the same */
     section:has(.stopping) :is(.leaving, .new_version) { display: none; } /* for which nobody has a use */
     p { margin: 0; min-width: 0; overflow-wrap: anywhere; }
@@ -230,6 +248,17 @@
       OF_SESSION.forEach((kind) => bar.hide(kind));
       bar.show("ended", () => !comesBack());
     },
+    reconnectable() {
+      bar.hide("ended");
+      bar.hide("reconnecting");
+      bar.show("reconnectable", () => !comesBack());
+    },
+    reconnecting(/** @type {{seconds: number}} */ { seconds }) {
+      bar.hide("ended");
+      bar.hide("reconnectable");
+      bar.show("reconnecting");
+      bar.countDown("reconnecting", seconds);
+    },
   };
 
   document.addEventListener("shiny-sticky:connection", (event) => {
@@ -253,6 +282,11 @@
 
   function reload() {
     location.reload();
+  }
+
+  /** Have the scripts beside this one do something. @param {string} what */
+  function ask(what) {
+    document.dispatchEvent(new Event(`shiny-sticky:${what}`));
   }
 
   /** @returns {HTMLElement} an empty region in the page, in a shadow tree of its own */

@@ -118,7 +118,9 @@ class WorkerOptions:
         link: the path by which nginx finds the worker's socket; it leads to that of the process which serves now.
         resume: how sessions outlive their connections; None for a fork server.
         notices: how visitors are told what goes on; None where they are not.
+        reconnect: what a page does when the process is gone that had its session: "inputs", "ask" or "off".
         dependencies: where to tell what is registered with Shiny; None for a fork server.
+        kept: the folder in which the app's processes keep for later sessions what pages had.
         release: what tells this deploy's pages from the next one's, with which they are to come back (--reload);
             empty where pages are left alone.
         log_size: bytes that the log may have which takes what is printed without a launcher; 0 is no limit.
@@ -143,6 +145,8 @@ class WorkerOptions:
     dependencies: DependencyOptions | None = None
     resume: ResumeOptions | None = None
     notices: NoticeOptions | None = None
+    reconnect: str = "off"
+    kept: str = ""
     release: str = ""
     log_size: int = 0
     inbox: str = ""

@@ -65,7 +65,12 @@ window.setTimeout = (act, ...given) => {
 def site(browser):
     """Two apps; a deploy gives open sessions no more than the time at which they are warned."""
     apps = {
-        "app": {"target": COUNTING, "workers": 2, "path": "/foo/", "notices": {"texts": {"reload": "Once <more>"}}},
+        "app": {
+            "target": COUNTING,
+            "workers": 2,
+            "path": "/foo/",
+            "notices": {"texts": {"reconnect": "Once <more>"}},
+        },
         "strict": {"target": "strict.py", "workers": 2},
     }
     with Site(apps, deploy={"drain_timeout": 60}) as shared:
@@ -141,11 +146,11 @@ def test_the_end_of_a_session_is_told_with_a_way_on(site, visitor):
     page = open_page(visitor, site.port)
     session = session_id(page)
     site.kill(process(page).partition(".")[0])
-    expect(notice(page, "ended").locator("p")).to_have_text("This session has ended.")
+    expect(notice(page, "reconnectable").locator("p")).to_contain_text("This session has ended.")
     expect(page.locator("#shiny-disconnected-overlay")).to_have_count(1)
-    button(page, "ended", "Once <more>").click()
-    page.wait_for_function("window.Shiny?.shinyapp?.config?.sessionId && " + NO_BAR)
-    assert session_id(page) != session
+    button(page, "reconnectable", "Once <more>").click()
+    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'")
+    expect(bar(page).locator("section")).to_be_empty()
 
 
 def test_a_deploy_is_told_and_leads_to_the_new_version_when_asked(site, visitor):

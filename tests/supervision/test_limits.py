@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shiny_sticky.settings.model import LimitSettings
+from shiny_sticky.settings.process_model import LimitSettings
 from shiny_sticky.settings.values import size_in_words
 from shiny_sticky.supervision.cgroups import Groups
 from support.echo_site import echo_site

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from shiny_sticky.errors import StartFailed
-from shiny_sticky.settings.model import AppSettings, RecycleSettings
+from shiny_sticky.settings.model import AppSettings
+from shiny_sticky.settings.process_model import RecycleSettings
 from shiny_sticky.supervision.incarnation import Incarnation
 from shiny_sticky.supervision.pool import FOLDERS, Pool
 from shiny_sticky.supervision.slot import RecycleTurn, Slot

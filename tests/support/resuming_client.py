@@ -168,6 +168,8 @@ class ResumingClient:
         connection = await self._connect(self.resume_url)
         await connection.send(wire.encode(wire.RESUME, secret=self.secret, next=self.incoming.next))
         answer = await connection.recv()
+        if answer == wire.BYE:  # by the app, and what follows is the end
+            answer = await connection.recv()
         assert answer[:1] == wire.RESUMED, answer
         told = json.loads(answer[1:])
         self.secret = told["secret"]

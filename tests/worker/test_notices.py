@@ -14,37 +14,22 @@ from shiny_sticky.worker.middleware.page_scripts import FOLDER, PageScriptMiddle
 from shiny_sticky.worker.notices import ANNOUNCEMENT, NEW_VERSION, Notice
 from shiny_sticky.worker.options import NoticeOptions
 from shiny_sticky.worker.resume import wire
-from shiny_sticky.worker.resume.session import Connection, Limits
+from shiny_sticky.worker.resume.connection import Connection
+from shiny_sticky.worker.resume.session import Limits
 from shiny_sticky.worker.resume.sessions import Sessions
 from support import virtual_clock
+from support.page import PAGE, served
 from support.real_site import ECHO
 
-PAGE = b'<head><script src="lib/shiny-1.8.0/shiny.js"></script><script src="own.js"></script></head>'
 
-
-def served(notices: NoticeOptions | None, *pieces: bytes) -> tuple[int, str]:
-    """What becomes of a page: the length that its header says, and its text."""
-    sent = []
-
-    async def app(scope, receive, send):
-        headers = [(b"content-type", b"text/html"), (b"content-length", str(len(b"".join(pieces))).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        for piece in pieces:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {"type": "http", "method": "GET", "path": "/"}
-    asyncio.run(PageScriptMiddleware(app, notices)(scope, None, send))
-    return int(dict(sent[0]["headers"])[b"content-length"]), b"".join(each["body"] for each in sent[1:]).decode()
+def served_with(notices: NoticeOptions | None, *pieces: bytes) -> tuple[int, str]:
+    return served(lambda app: PageScriptMiddleware(app, notices), *pieces)
 
 
 @pytest.mark.parametrize("at", [len(PAGE), 20, 50], ids=["whole", "cut before", "cut within"])
 def test_the_scripts_stand_behind_shiny_js_with_the_texts_of_the_app(at):
     texts = {"lost": """ "quoted" 'too' <script> ü """}
-    length, page = served(NoticeOptions(texts), PAGE[:at], PAGE[at:])
+    length, page = served_with(NoticeOptions(texts), PAGE[:at], PAGE[at:])
     assert length == len(page.encode())
     assert re.findall('src="([^"]*)"', page) == [
         "lib/shiny-1.8.0/shiny.js",
@@ -59,8 +44,8 @@ def test_the_scripts_stand_behind_shiny_js_with_the_texts_of_the_app(at):
 @pytest.mark.parametrize("setting", [False, {"enabled": False}])
 def test_notices_that_are_turned_off_put_no_script_into_pages(setting):
     app = AppSettings(target=ECHO, notices=setting)
-    assert "notices.js" not in served(notice_options(app), PAGE)[1]
-    assert "notices.js" in served(notice_options(AppSettings(target=ECHO)), PAGE)[1]
+    assert "notices.js" not in served_with(notice_options(app), PAGE)[1]
+    assert "notices.js" in served_with(notice_options(AppSettings(target=ECHO)), PAGE)[1]
 
 
 class Told:

@@ -1,4 +1,4 @@
-"""Puts the browser's side of what the worker does into Shiny's pages: two scripts, served below lib/."""
+"""Puts the browser's side of what the worker does into Shiny's pages: scripts, served below lib/."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from ..pages import Insertion, PageResponder
 
 HERE = Path(__file__).parent.parent
 
-# By name: lets sessions, and what is uploaded, outlive their connections; tells visitors what goes on.
+# By name: lets sessions, and what is uploaded, outlive their connections; begins new sessions when the process of
+# theirs is gone; tells visitors what goes on.
 SCRIPTS = {
     "resume.js": b"".join((HERE / "resume" / name).read_bytes() for name in ("resume.js", "uploads.js")),
+    "reconnect.js": (HERE / "reconnect.js").read_bytes(),
     "notices.js": (HERE / "notices.js").read_bytes(),
 }
 
@@ -24,7 +26,7 @@ SCRIPTS = {
 FOLDER = f"shiny-sticky-{hashlib.blake2b(b''.join(SCRIPTS.values()), digest_size=8).hexdigest()}"
 
 # Where the scripts are. A browser may have kept a page that names earlier ones: it gets those that there are.
-ASKED = re.compile(r"/lib/shiny-sticky-[0-9a-f]{16}/(resume\.js|notices\.js)$")
+ASKED = re.compile(r"/lib/shiny-sticky-[0-9a-f]{16}/(resume\.js|reconnect\.js|notices\.js)$")
 
 # Where a page loads shiny.js, and by which path; what is put into the page has to come after it.
 SHINY_JS = re.compile(
@@ -38,14 +40,18 @@ class PageScriptMiddleware:
     Args:
         app: the ASGI app.
         notices: how visitors are told what goes on; None where they are not.
+        reconnect: what a page does when the process is gone that had its session: "inputs", "ask" or "off".
     """
 
-    def __init__(self, app: ASGIApp, notices: NoticeOptions | None = None) -> None:
+    def __init__(self, app: ASGIApp, notices: NoticeOptions | None = None, reconnect: str = "off") -> None:
         self.app = app
         self._tags = [("resume.js", "")]
+        mode = f' data-reconnect="{reconnect}"'
+        if reconnect != "off":
+            self._tags.append(("reconnect.js", mode))
         if notices is not None:
             texts = html.escape(json.dumps(notices.texts))
-            self._tags.append(("notices.js", f' data-texts="{texts}" defer'))
+            self._tags.append(("notices.js", f' data-texts="{texts}"{mode} defer'))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from .. import dependencies, flushes, nginx_cache, shiny_apps
+from .. import dependencies, flushes, last_bookmark, nginx_cache, shiny_apps, upload_handover
 from ..asgi import ASGIApp
 from ..dependencies import DependencyNotes
 from ..draining import ConnectionTracker, WorkerState
@@ -14,14 +14,16 @@ from ..options import ResumeOptions, WorkerOptions
 from ..resume.middleware import ResumeMiddleware
 from ..resume.session import Limits
 from ..resume.sessions import Sessions
-from ..resume.uploads import UploadMiddleware
+from ..uploads import Uploads
 from .accel import AccelMiddleware
 from .assets import AssetMiddleware
 from .autoreload import AutoreloadMiddleware
+from .bookmarks import BookmarkMiddleware, has_bookmarks
 from .dependencies import DependencyMiddleware
 from .empty_flushes import EmptyFlushMiddleware
 from .page_scripts import FOLDER, PageScriptMiddleware
 from .preloads import PreloadMiddleware
+from .repeated_uploads import RepeatedUploadMiddleware
 from .root_path import RootPathMiddleware
 from .session_tags import SessionTagMiddleware
 
@@ -45,13 +47,15 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
     if shiny_apps.imported() and not options.empty_flushes:  # innermost: what is not sent passes nothing else
         flushes.shorten()
         app = EmptyFlushMiddleware(app)
+    if _reconnects(options):  # outside of that, and inside of what gives sessions other ids
+        app = _keeping_what_pages_had(app, options)
     app = SessionTagMiddleware(app, options.name)  # the app sees its own ids, whatever is around
     if options.path != "/":  # outside of the tags, which are looked for in whole paths
         app = RootPathMiddleware(app, options.path.rstrip("/"))
     if notes is not None:  # outside of both: what the app itself has not found is looked for by whole path
         app = DependencyMiddleware(app, notes, options.name.partition(".")[0], options.cache is not None)
     if _resumes(options) and shiny_apps.imported():  # outside of the app, whose pages it changes
-        app = PageScriptMiddleware(UploadMiddleware(app), options.notices)
+        app = PageScriptMiddleware(RepeatedUploadMiddleware(app), options.notices, options.reconnect)
     if lib:  # outside of all that finds files, to ask for the page's style sheets as a browser would
         app = PreloadMiddleware(app, options.path)
     app = AccelMiddleware(app)  # outside of the app, whose headers it takes, and inside of what sets one itself
@@ -76,10 +80,29 @@ def _resumes(options: WorkerOptions) -> bool:
     return options.resume is not None and options.resume.timeout > 0
 
 
+def _reconnects(options: WorkerOptions) -> bool:
+    """Whether pages begin new sessions when the process is gone that had theirs."""
+    return _resumes(options) and options.reconnect != "off" and bool(shiny_apps.imported())
+
+
 def _resumable(app: ASGIApp, name: str, options: ResumeOptions, state: WorkerState) -> ASGIApp:
     """Let sessions outlive their connections."""
     sessions = Sessions(Limits(options.timeout, options.buffer), options.max_suspended, state)
     return ResumeMiddleware(app, name, sessions, [header.lower().encode() for header in options.user_headers])
+
+
+def _keeping_what_pages_had(app: ASGIApp, options: WorkerOptions) -> ASGIApp:
+    """Let Shiny's sessions take over the uploaded files and bookmarks of those that their pages had before."""
+    run_dir, kept = Path(options.link).parent, Path(options.kept)
+
+    def runs(process: str) -> bool:
+        return (run_dir / f"{process}.sock").exists()  # the launcher removes a dead one's
+
+    upload_handover.watch(Uploads(kept / "uploads", options.name, runs))
+    if has_bookmarks():
+        last_bookmark.use_folder(kept / "bookmarks")
+        app = BookmarkMiddleware(app)
+    return app
 
 
 def _notes(options: WorkerOptions) -> DependencyNotes | None:

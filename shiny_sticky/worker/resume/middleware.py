@@ -9,12 +9,16 @@ from contextlib import suppress
 
 from ..asgi import ASGIApp, Message, Receive, Scope, Send
 from . import wire
-from .session import Connection, Session, say
+from .connection import Connection, say
+from .session import Session
 from .sessions import Sessions
 from .wire import ProtocolViolation
 
 # Seconds that a further connection gets to say whose it is.
 ADMISSION_SECONDS = 10
+
+# Where a websocket's scope has, as `session`, what carries it; None before the app has accepted it.
+CARRIER = "shiny_sticky.carrier"
 
 # By these Shiny learns who the user is, besides those that the settings let pass.
 USER_HEADERS = frozenset((b"shiny-server-credentials", b"rstudio-connect-credentials"))
@@ -57,7 +61,7 @@ class ResumeMiddleware:
         others = [name for name in scope["subprotocols"] if name != wire.SUBPROTOCOL]
         opening = _Opening(receive, send, self._incarnation, self._sessions, self._user(scope))
         try:
-            await self.app({**scope, "subprotocols": others}, opening.receive, opening.send)
+            await self.app({**scope, "subprotocols": others, CARRIER: opening}, opening.receive, opening.send)
         except BaseException:
             await opening.finish(1011)
             raise
@@ -73,6 +77,8 @@ class ResumeMiddleware:
         if told is None:  # it was given up by the page
             return
         if session is None:
+            if self._sessions.was_closed_by_app(asked["id"]):
+                await connection.tell(wire.BYE)
             await connection.close(wire.GONE)
             return
         try:
@@ -86,6 +92,8 @@ class ResumeMiddleware:
             await connection.close(wire.REFUSED)
             return
         await session.resume(connection, number)
+        if session.standing:
+            await connection.tell(session.standing)
         await self._sessions.tell_notices(connection)
         await _carry(session, connection)
 
@@ -99,6 +107,9 @@ class _Opening:
         incarnation: the process's name.
         sessions: take the session.
         user: what the request says of who asks.
+
+    Attributes:
+        session: None before the app has accepted the websocket.
     """
 
     def __init__(
@@ -109,35 +120,35 @@ class _Opening:
         self._incarnation = incarnation
         self._sessions = sessions
         self._user = user
-        self._session: Session | None = None
+        self.session: Session | None = None
         self._carrying: asyncio.Task[None] | None = None
 
     async def receive(self) -> Message:
         """The app's next message."""
-        return await (self._connection if self._session is None else self._session).receive()
+        return await (self._connection if self.session is None else self.session).receive()
 
     async def send(self, message: Message) -> None:
         """Take a message of the app's."""
-        if self._session is None:
+        if self.session is None:
             if message["type"] == "websocket.accept" and not message.get("subprotocol"):
                 await self._accept(message)
             else:
                 await self._send(message)
         elif message["type"] == "websocket.send":
             text = message.get("text")
-            await self._session.send(text if text is not None else message["bytes"])
+            await self.session.send(text if text is not None else message["bytes"])
         elif message["type"] == "websocket.close":
-            await self._session.close(message.get("code", 1000), message.get("reason") or "")
+            await self.session.close(message.get("code", 1000), message.get("reason") or "", by_app=True)
 
     async def finish(self, code: int) -> None:
         """The app has returned."""
-        if self._session is not None and self._carrying is not None:
-            await self._session.close(code, "")
+        if self.session is not None and self._carrying is not None:
+            await self.session.close(code, "", by_app=True)
             self._carrying.cancel()
 
     async def _accept(self, message: Message) -> None:
         await self._send({**message, "subprotocol": wire.SUBPROTOCOL})
-        self._session = session = self._sessions.new(self._user)
+        self.session = session = self._sessions.new(self._user)
         hello = session.begin(self._connection, f"{self._incarnation}-{session.id}")
         await self._connection.tell(hello)
         await self._sessions.tell_notices(self._connection)

@@ -8,11 +8,14 @@
   const SUBPROTOCOL = "resume.shiny-sticky";
 
   // What the first byte of a binary message says. Text is the app's own, as it stands.
-  const DATA = 0, HELLO = 1, RESUME = 2, RESUMED = 3, ACK = 4, PING = 5, PONG = 6, BYE = 7, NOTICE = 8;
+  const DATA = 0, HELLO = 1, RESUME = 2, RESUMED = 3, ACK = 4, PING = 5, PONG = 6, BYE = 7, NOTICE = 8, BOOKMARK = 9;
 
   // Codes of a closed connection after which there is no session to resume: the app's own (1000, 1001, 1012; 4001 is
   // Shiny's), or the worker's (4403: refused, 4410: gone).
   const FINAL = new Set([1000, 1001, 1012, 4001, 4403, 4410]);
+
+  // Those of them by which the app says that it is over; whatever the code, the worker says so with BYE.
+  const BY_APP = new Set([1000, 1001, 4001]);
 
   // Ours, when the page goes into the back/forward cache.
   const PUT_ASIDE = 4000;
@@ -34,7 +37,9 @@
   const ANSWER_MS = 2000;
 
   const FIRST_WAIT_MS = 200;
-  const LONGEST_WAIT_MS = 5000;
+
+  // Not longer, for a network is back also where no browser says so: a proxy's, or the server's.
+  const LONGEST_WAIT_MS = 1500;
 
   // Characters or bytes that are kept for the worker.
   const BUFFER = 4 << 20;
@@ -121,7 +126,7 @@
       this.outgoing = new Outgoing();
       this.incoming = new Incoming();
       /** What the session is resumed by; null before it is known, and where the worker does not speak the protocol.
-       * @type {{url: URL, secret: string, timeout: number} | null} */
+       * @type {{url: URL, secret: string, timeout: number, page: string} | null} */
       this.session = null;
       /** The connection that carries the session. @type {WebSocket | null} */
       this.carrier = null;
@@ -130,7 +135,12 @@
       /** Whether the worker speaks the protocol. */
       this.resumable = false;
       this.opened = false;
+      this.openedAt = 0;
       this.ended = false;
+      /** What the session's last bookmark has in its URL behind the ?. @type {string | undefined} */
+      this.bookmark = undefined;
+      /** Whether the app has closed the session. */
+      this.closedByApp = false;
       /** When the connection was lost, in ms. @type {number | null} */
       this.lostAt = null;
       this.heardAt = now();
@@ -198,6 +208,7 @@
       for (const payload of this.outgoing.kept) this.put(payload);
       if (this.opened) return;
       this.opened = true;
+      this.openedAt = now();
       tell("connected");
       this.onopen?.();
     }
@@ -217,6 +228,8 @@
       else if (kind === ACK) this.acknowledge(Number(text(content)));
       else if (kind === NOTICE) announce(fields(content));
       else if (kind === PING) socket.send(Uint8Array.of(PONG));
+      else if (kind === BYE) this.closedByApp = true;
+      else if (kind === BOOKMARK) this.bookmark = fields(content).query;
     }
 
     /** A message for Shiny. @param {string | ArrayBuffer} data */
@@ -228,10 +241,10 @@
       else if (!this.ackTimer) this.ackTimer = setTimeout(() => this.tellReceived(), ACK_MS);
     }
 
-    /** @param {{session: string, secret: string, timeout: number}} told */
+    /** @param {{session: string, secret: string, timeout: number, page: string}} told */
     introduce(told) {
       const url = new URL(`session/${told.session}/resume`, this.page);
-      this.session = { url, secret: told.secret, timeout: told.timeout * 1000 };
+      this.session = { url, secret: told.secret, timeout: told.timeout * 1000, page: told.page };
       this.carrier?.send(control(ACK, String(this.incoming.acknowledged()))); // which shows that it is known here
       this.found();
     }
@@ -258,12 +271,17 @@
     lose(socket, event) {
       if (this.ended || socket !== this.carrier) return;
       this.carrier = null;
-      if (!this.resumable || FINAL.has(event.code)) return this.end(event.code, event.reason);
+      if (!this.resumable || this.isFinal(event.code)) return this.end(event.code, event.reason);
       if (this.lostAt !== null) return this.tryLater();
       this.lostAt = now();
       this.wait = FIRST_WAIT_MS;
       tell("lost");
       this.attempt();
+    }
+
+    /** Whether a connection that was closed like that was the last one. @param {number} code */
+    isFinal(code) {
+      return this.closedByApp || FINAL.has(code);
     }
 
     /** Connect anew; what carries the session until then, if anything does, goes on. */
@@ -288,7 +306,7 @@
         clearTimeout(timer);
         if (socket !== this.candidate) return;
         this.candidate = null;
-        if (FINAL.has(event.code)) this.end(event.code, event.reason);
+        if (this.isFinal(event.code)) this.end(event.code, event.reason);
         else this.tryLater();
       };
     }
@@ -312,6 +330,7 @@
     /** The worker's first word on a further connection. @param {WebSocket} socket @param {string | ArrayBuffer} data */
     resume(socket, data) {
       if (socket !== this.candidate || !this.session || typeof data === "string") return;
+      if (new Uint8Array(data)[0] === BYE) this.closedByApp = true;
       if (new Uint8Array(data)[0] !== RESUMED) return;
       const told = fields(data.slice(1));
       const old = this.carrier;
@@ -352,7 +371,9 @@
       this.dropCandidate();
       this.carrier?.close();
       this.carrier = null;
-      tell("ended", { code });
+      const closed = this.closedByApp || BY_APP.has(code);
+      const seconds = this.opened ? (this.heardAt - this.openedAt) / 1000 : 0;
+      tell("ended", { code, closed, seconds, page: this.session?.page, bookmark: this.bookmark });
       this.onclose?.({ code, reason, wasClean: code !== 1006 });
     }
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ..asgi import Message, Receive, Send
+from ..asgi import Message
 from . import wire
+from .connection import Connection, say
 from .numbering import ACK_MESSAGES, Incoming, Outgoing
 from .wire import Payload, ProtocolViolation
 
@@ -27,11 +27,6 @@ UNKNOWN_SECONDS = 30.0
 
 # What an app is told when its page is closed: RFC 6455, section 7.4.1.
 GOING_AWAY = 1001
-
-
-def say(text: str) -> None:
-    """Tell whoever reads the worker's log."""
-    print(text, file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -49,37 +44,6 @@ class Limits:
     unknown: float = UNKNOWN_SECONDS
 
 
-class Connection:
-    """One of the connections that carry a session, one after another.
-
-    Args:
-        receive: the server's, of this connection.
-        send: likewise.
-    """
-
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self.receive = receive
-        self._send = send
-        self.caught_up = False
-        """Whether what was sent before has been sent on it, so that new messages follow."""
-
-    async def send(self, message: Message) -> bool:
-        """Send a message, or find that the connection is lost."""
-        try:
-            await self._send(message)
-        except Exception:  # each server has its own for it
-            return False
-        return True
-
-    async def tell(self, content: bytes) -> bool:
-        """Send a control message; see :meth:`send`."""
-        return await self.send({"type": "websocket.send", "bytes": content})
-
-    async def close(self, code: int, reason: str = "") -> None:
-        """Close it; it may be lost already."""
-        await self.send({"type": "websocket.close", "code": code, "reason": reason})
-
-
 class Session:
     """A logical websocket.
 
@@ -90,22 +54,28 @@ class Session:
 
     Attributes:
         id: by which further connections find it; no secret.
+        page_secret: by which its page shows, when this process is gone, that the session was its own.
         connection: what carries it; None while it is suspended.
         suspended_at: when it lost its connection, by the event loop's clock; None while it has one.
         heard_at: when its page said something last.
         asked_at: when its page was asked last whether it is there.
         ended: the code that the app is told at the end; None before.
+        closed_by_app: whether it was the app that has ended it.
+        standing: what its page is told again on each further connection.
         warned: whether somebody who may not resume it was told of in the log.
     """
 
     def __init__(self, user: Iterable[bytes], limits: Limits, watcher: Callable[[Session], None]) -> None:
         self.id = secrets.token_hex(16)
+        self.page_secret = secrets.token_hex(16)
         self.user = tuple(user)
         self.connection: Connection | None = None
         self.suspended_at: float | None = None
         self.heard_at = self._now()
         self.asked_at = 0.0
         self.ended: int | None = None
+        self.closed_by_app = False
+        self.standing = b""
         self.warned = False
 
         self._is_known = False  # to its page, by what that has said
@@ -151,11 +121,20 @@ class Session:
         if self._outgoing.size > self._limits.buffer:
             await self._let_page_catch_up()
 
-    async def close(self, code: int, reason: str) -> None:
-        """End it, and tell the page why, if that is there."""
+    async def close(self, code: int, reason: str, by_app: bool = False) -> None:
+        """End it, and tell the page why, if that is there.
+
+        Args:
+            code: of the websocket.
+            reason: likewise.
+            by_app: whether the app wants it so; then its page begins no other session by itself.
+        """
         connection, self.connection = self.connection, None
+        self.closed_by_app = by_app
         self.end(code)
         if connection is not None:
+            if by_app:
+                await connection.tell(wire.BYE)
             await connection.close(code, reason)
 
     # --- the connections' side
@@ -172,7 +151,8 @@ class Session:
         """
         self.connection = connection
         connection.caught_up = True
-        return wire.encode(wire.HELLO, session=name, secret=self._secret, timeout=self._limits.timeout)
+        told = {"session": name, "secret": self._secret, "timeout": self._limits.timeout, "page": self.page_secret}
+        return wire.encode(wire.HELLO, **told)
 
     def admit(self, told: dict[str, Any]) -> int:
         """Check what a further connection says first. From then on it has to be resumed by it.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from ..draining import WorkerState
 from ..notices import Notice
 from . import wire
-from .session import Connection, Limits, Session, say
+from .connection import Connection, say
+from .session import Limits, Session
 
 SWEEP_SECONDS = 0.5
 
@@ -20,6 +22,9 @@ SILENT_SECONDS = 14.0
 # What an app is told at the end of a session whose page is lost, and of its worker: RFC 6455, section 7.4.1.
 ABNORMAL = 1006
 RESTARTING = 1012
+
+# Ends after which a page may come for another session in place of the one that it had.
+COMES_BACK = (ABNORMAL, RESTARTING)
 
 
 class Sessions:
@@ -37,6 +42,7 @@ class Sessions:
         self._most = most
         self._sessions: dict[str, Session] = {}
         self._suspended: dict[str, Session] = {}  # the one that has waited longest comes first
+        self._closed_by_app: deque[str] = deque(maxlen=most)  # ids of those whose pages may not have heard of it
         self._closing = False
         self._sweeping: asyncio.Task[None] | None = None
         self._acts: set[asyncio.Task[object]] = set()
@@ -61,6 +67,10 @@ class Sessions:
         """The session of an id, with or without a connection; None if there is none."""
         return self._sessions.get(name)
 
+    def was_closed_by_app(self, name: str) -> bool:
+        """Whether there was a session of an id which the app has closed, not long ago."""
+        return name in self._closed_by_app
+
     async def tell_notices(self, connection: Connection) -> None:
         """Tell a page that has come, or is back, of all that stands.
 
@@ -74,6 +84,8 @@ class Sessions:
         """A session has lost its connection, has one again, or is over."""
         if session.ended is not None:
             self._sessions.pop(session.id, None)
+            if session.closed_by_app:
+                self._closed_by_app.append(session.id)
         if session.suspended_at is None:
             self._suspended.pop(session.id, None)
         elif self._closing or not self._limits.timeout:

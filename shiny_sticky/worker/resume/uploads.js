@@ -1,5 +1,5 @@
 // What Shiny's file inputs upload outlives its connection, too: it is sent again once there is a network. The worker
-// knows it by its Idempotency-Key (uploads.py beside this file), so that the app gets each file once.
+// knows it by its Idempotency-Key (middleware/repeated_uploads.py), so that the app gets each file once.
 // @ts-check
 
 (() => {

@@ -24,7 +24,7 @@ DATA = b"\x00"
 HELLO = b"\x01"
 """The worker's first message of a new session, which a page acknowledges (0) at once.
 
-JSON: `session`, `secret`, `timeout` (seconds).
+JSON: `session`, `secret`, `timeout` (seconds), `page` (what the page shows to a session that follows this one).
 """
 
 RESUME = b"\x02"
@@ -43,10 +43,13 @@ PONG = b"\x06"
 """Yes."""
 
 BYE = b"\x07"
-"""The page is closed for good: nobody will resume it."""
+"""The page is closed for good: nobody will resume it. From the worker: the app has closed the session."""
 
 NOTICE = b"\x08"
 """Something for the visitor. JSON: `kind`, and by that `seconds` or `text`; see :mod:`..notices`."""
+
+BOOKMARK = b"\x09"
+"""What the page's next session begins with, should this process be gone. JSON: `query`, in place of one before."""
 
 # Codes that a worker closes a connection with: RFC 6455, section 7.4.2, leaves 4000 to 4999 to applications.
 RETIRED = 4409

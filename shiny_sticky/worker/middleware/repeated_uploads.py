@@ -18,7 +18,7 @@ ANSWERS = 256
 LONGEST_ANSWER = 1 << 14
 
 
-class UploadMiddleware:
+class RepeatedUploadMiddleware:
     """Lets each upload that has a key reach the app once; who sends it again gets the answer that there is.
 
     nginx sends a worker the whole of a file or nothing of it (``proxy_request_buffering``), and goes on when the
