@@ -315,11 +315,7 @@ class Supervisor:
         site = self.site
         await self._cancel_operations()
         self._service_manager.stopping()
-        running: list[Stoppable] = [*site.releases, *(one for slot in site.all_slots for one in slot.alive)]
-        if not keep_earlier:
-            running += self.site.orphans
-            if site.front is not None and site.front.pid:
-                running.append(site.front)
+        running = self._running(keep_earlier)
         asked = self._stop.drain_timeout
         timeout = site.settings.stop.drain_timeout if asked is None else asked
         if timeout and self._stop.made.is_set():
@@ -334,3 +330,13 @@ class Supervisor:
             empty_shared_folders(site.run_dir)
         if self._stop.made.is_set():
             self._output.event("Stopped")
+
+    def _running(self, keep_earlier: bool) -> list[Stoppable]:
+        """What is to be stopped; see :meth:`_stop_all`."""
+        site = self.site
+        running: list[Stoppable] = [*site.releases, *(one for slot in site.all_slots for one in slot.alive)]
+        if not keep_earlier:
+            running += site.orphans
+            if site.front is not None and site.front.pid:
+                running.append(site.front)
+        return running

@@ -43,12 +43,7 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
         return is_dependency(loaded, folder) or folder == FOLDER or (notes is not None and notes.knows(folder))
 
     # From the inside, next to the app, to the outside, next to uvicorn:
-    app = loaded
-    if shiny_apps.imported() and not options.empty_flushes:  # innermost: what is not sent passes nothing else
-        flushes.shorten()
-        app = EmptyFlushMiddleware(app)
-    if _reconnects(options):  # outside of that, and inside of what gives sessions other ids
-        app = _keeping_what_pages_had(app, options)
+    app = _shinys_own(loaded, options) if shiny_apps.imported() else loaded
     app = SessionTagMiddleware(app, options.name)  # the app sees its own ids, whatever is around
     if options.path != "/":  # outside of the tags, which are looked for in whole paths
         app = RootPathMiddleware(app, options.path.rstrip("/"))
@@ -65,6 +60,16 @@ def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
     return _counted(app, options, state)
 
 
+def _shinys_own(app: ASGIApp, options: WorkerOptions) -> ASGIApp:
+    """Put an app behind what has to do with Shiny's sessions, of which some part of it is made."""
+    if not options.empty_flushes:  # innermost: what is not sent passes nothing else
+        flushes.shorten()
+        app = EmptyFlushMiddleware(app)
+    if _resumes(options) and options.reconnect != "off":  # outside of that, inside of what gives sessions other ids
+        app = _keeping_what_pages_had(app, options)
+    return app
+
+
 def _counted(app: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIApp:
     """Put an app that answers everything behind what has to do with connections."""
     app = ConnectionTracker(app, state)  # outside of all that answers, to count that as well
@@ -78,11 +83,6 @@ def _counted(app: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIAp
 def _resumes(options: WorkerOptions) -> bool:
     """Whether sessions wait for their pages."""
     return options.resume is not None and options.resume.timeout > 0
-
-
-def _reconnects(options: WorkerOptions) -> bool:
-    """Whether pages begin new sessions when the process is gone that had theirs."""
-    return _resumes(options) and options.reconnect != "off" and bool(shiny_apps.imported())
 
 
 def _resumable(app: ASGIApp, name: str, options: ResumeOptions, state: WorkerState) -> ASGIApp:
