@@ -22,7 +22,7 @@ run:  ## serve the demo, after setup where needed, or APP=/path/to/app.py, or CO
 
 test:  ## run the tests, after setup where needed, but for the slow ones (ARGS='-k cookie')
 	@scripts/setup --tests
-	@echo "All of them take about ten minutes on two cores."
+	@echo "All of them take about six minutes on two idle cores."
 	@$(PY) -m pytest $(SPREAD) -m 'not slow' $(ARGS)
 
 test-all:  ## run all tests
