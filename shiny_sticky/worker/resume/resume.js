@@ -44,7 +44,7 @@
   // Characters or bytes that are kept for the worker.
   const BUFFER = 4 << 20;
 
-  /** @typedef {string | ArrayBuffer | ArrayBufferView | Blob} Payload */
+  /** @typedef {string | ArrayBuffer | ArrayBufferView<ArrayBuffer> | Blob} Payload */
 
   /** Keeps what was sent until the other side has acknowledged it. Messages are numbered from 0, by counting. */
   class Outgoing {
