@@ -14,6 +14,7 @@ from capacity import LIGHT
 from hosts import Address, Ours
 from measure import cpu_seconds, pss, tree
 from scenarios import Bench, Figures, Outcome
+from shiny_sticky.worker.resume.numbering import ACK_MESSAGES
 from support.resuming_client import ResumingClient
 
 # How many users move an input, how often each does, and for how long it thinks in between, in seconds.
@@ -64,13 +65,19 @@ class Plain:
                 await self._came.wait()
 
 
-Client = Plain | ResumingClient
+class Resuming(ResumingClient):
+    """A page with the script, which acknowledges as seldom as that does."""
+
+    together = ACK_MESSAGES
+
+
+Client = Plain | Resuming
 
 
 def resumption(bench: Bench) -> Outcome:
     """The same sessions of one process, by pages without the script and with it."""
     outcome = Outcome()
-    kinds: dict[str, type[Client]] = {"without": Plain, "with": ResumingClient}
+    kinds: dict[str, type[Client]] = {"without": Plain, "with": Resuming}
     outcome.titles = {"without": "pages without the script", "with": "sessions that can be resumed"}
     bench.alternate(outcome, {row: lambda kind=kind: _figures(bench, kind) for row, kind in kinds.items()}, most=9)
     return outcome

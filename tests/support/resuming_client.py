@@ -47,7 +47,10 @@ class ResumingClient:
         received: the app's messages, in the order of their coming.
         notices: what the worker has told beside these, for the visitor.
         resumed: seconds that each cut lasted, from its discovery on.
+        together: messages that are acknowledged together.
     """
+
+    together = 16
 
     def __init__(
         self, port: int, path: str = "/", headers: dict[str, str] | None = None, acknowledges: bool = True
@@ -208,5 +211,5 @@ class ResumingClient:
         self.incoming.count()
         self.received.append(message)
         self._came.set()
-        if self.acknowledges and self.incoming.owed >= 16:
+        if self.acknowledges and self.incoming.owed >= self.together:
             await self.connection.send(wire.ack(self.incoming.acknowledged()))
