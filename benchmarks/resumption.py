@@ -80,6 +80,8 @@ def resumption(bench: Bench) -> Outcome:
     kinds: dict[str, type[Client]] = {"without": Plain, "with": Resuming}
     outcome.titles = {"without": "pages without the script", "with": "sessions that can be resumed"}
     bench.alternate(outcome, {row: lambda kind=kind: _figures(bench, kind) for row, kind in kinds.items()}, most=9)
+    for plain, resumable in zip(outcome.rounds["without"], outcome.rounds["with"], strict=True):
+        resumable["kb_more"] = resumable["kb_session"] - plain["kb_session"]
     return outcome
 
 
