@@ -117,8 +117,10 @@ def test_uploaded_files_are_handed_to_the_new_session(site, visitor):
     told = upload(page, "three.txt")  # and from that session to a third one
     session = session_id(page)
     kill_process(site, page)
-    notice(page, "reconnectable").locator("button").click()
-    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'")
+    another = f"Shiny.shinyapp.config.sessionId != '{session}'"
+    page.wait_for_function(f"states.at(-1) == 'reconnectable' || {another}")  # by itself if it was there for long
+    page.evaluate("document.dispatchEvent(new Event('shiny-sticky:reconnect'))")
+    page.wait_for_function(another)
     has_files(page, told)
 
 
