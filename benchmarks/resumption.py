@@ -77,10 +77,10 @@ Client = Plain | Resuming
 def resumption(bench: Bench) -> Outcome:
     """The same sessions of one process, by pages without the script and with it."""
     outcome = Outcome()
-    kinds: dict[str, type[Client]] = {"without": Plain, "with": Resuming}
-    outcome.titles = {"without": "pages without the script", "with": "sessions that can be resumed"}
+    kinds: dict[str, type[Client]] = {"ours-plain": Plain, "ours": Resuming}
+    outcome.titles = {"ours-plain": "pages without the script", "ours": "sessions that can be resumed"}
     bench.alternate(outcome, {row: lambda kind=kind: _figures(bench, kind) for row, kind in kinds.items()}, most=9)
-    for plain, resumable in zip(outcome.rounds["without"], outcome.rounds["with"], strict=True):
+    for plain, resumable in zip(outcome.rounds["ours-plain"], outcome.rounds["ours"], strict=True):
         resumable["kb_more"] = resumable["kb_session"] - plain["kb_session"]
     return outcome
 
