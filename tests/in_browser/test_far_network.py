@@ -7,13 +7,16 @@ import time
 import psutil
 import pytest
 
-from support.browser import Visitor, chromium
+from support.browser import PATIENCE, Visitor, chromium
 from support.far_network import FarNetwork
 from support.real_site import LAUNCHER, ROOT, Site, until
 from support.sessions_of_pages import nothing_is_missing, numbers_come
 from support.tab import process, session_id
 
 COUNTING = str(ROOT / "tests" / "apps" / "counting_app.py")
+
+# Milliseconds: a silent network is noticed after 14 s, and a busy machine may need several attempts.
+LONG = 3 * PATIENCE
 
 # Seconds without a network, and for which the browser's machine sleeps.
 AWAY = float(os.environ.get("AWAY_SECONDS", "20"))
@@ -62,7 +65,7 @@ def test_an_unplugged_network_comes_back(page, far):
     far.unplug()
     pass_by(AWAY)
     far.plug_in()
-    nothing_is_missing(page, session)
+    nothing_is_missing(page, session, LONG)
 
 
 def test_unplugged_while_a_deploy_replaces_everything(page, far, site):
@@ -70,16 +73,16 @@ def test_unplugged_while_a_deploy_replaces_everything(page, far, site):
     far.unplug()
     site.reload()
     far.plug_in()
-    nothing_is_missing(page, session)
+    nothing_is_missing(page, session, LONG)
     assert process(page) not in [site.incarnation(worker) for worker in site.workers()]
 
 
 def test_the_address_of_the_browser_changes(page, far):
     session = session_id(page)
     for _ in range(3):
-        numbers_come(page)
+        numbers_come(page, timeout=LONG)
         far.move()
-    nothing_is_missing(page, session)
+    nothing_is_missing(page, session, LONG)
 
 
 def test_the_machine_of_the_browser_sleeps(page):
@@ -94,4 +97,4 @@ def test_the_machine_of_the_browser_sleeps(page):
     finally:
         for each in stopped:
             each.send_signal(signal.SIGCONT)
-    nothing_is_missing(page, session)
+    nothing_is_missing(page, session, LONG)
