@@ -9,8 +9,9 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple, cast
 
 from .asgi import ASGIApp
@@ -109,10 +110,23 @@ def _is_express(file: Path) -> bool:
     return is_express_app(str(file), None)
 
 
+class _AsItStands(SourceFileLoader):
+    """Loads what a file says now.
+
+    Python takes what it has compiled before if the file is as long as then, and was written in the same second: an
+    edit that is deployed at once may be such a one.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the file."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def _module_of(file: Path) -> ModuleType:
     """Import a file under its own name, as `shiny run` does, unless a module of that name is loaded already."""
     name = file.stem if file.stem not in sys.modules else "sticky_" + re.sub(r"\W", "_", file.stem)
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=_AsItStands(name, str(file)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

@@ -166,6 +166,19 @@ def test_changed_settings_take_effect(site_of):
     assert (reply.json["env"], reply.json["root_path"]) == ("new", "/new")
 
 
+def test_an_edit_that_is_as_long_and_of_the_same_second_is_deployed(site_of):
+    site = site_of({"app": {"target": "app.py", "workers": 1}})
+    site.env.pop("PYTHONDONTWRITEBYTECODE", None)
+    for version in (1, 2):
+        write_app(site, version=version)
+        os.utime(site.folder / "app.py", (1_800_000_000, 1_800_000_000))
+        if version == 1:
+            site.start()
+        else:
+            site.reload()
+        assert site.ask().json["version"] == version
+
+
 def test_an_app_is_added_by_a_deploy(site_of):
     site = echo_site(site_of)
     site.settings["apps"]["other"] = {"target": "app.py", "path": "/other/", "workers": 2}
