@@ -99,7 +99,7 @@ class Visitors:
 
 
 def test_the_next_visitors_come_to_the_worker_with_the_fewest_sessions(visitors):
-    visitors.come_at_once(16, clients=1)
+    visitors.come_at_once(16, clients=4)
     assert visitors.spread() <= 1
     visitors.heard()
     visitors.close("app3")
