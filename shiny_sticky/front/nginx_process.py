@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -242,9 +243,13 @@ def check_ports(listen: list[str], ours: list[Handle]) -> None:
 def _listens(pid: int, port: int) -> bool:
     """Whether a process listens on a TCP port. nginx's master does as long as its workers, whom it replaces."""
     with contextlib.suppress(psutil.Error):
-        found = psutil.Process(pid).net_connections("tcp")
-        return any(one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port for one in found)
+        return any(_is_open(found, port) for found in psutil.Process(pid).net_connections("tcp"))
     return False
+
+
+def _is_open(found: Any, port: int) -> bool:
+    """Whether one of psutil's connections is a socket that listens on a port."""
+    return bool(found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port)
 
 
 def _why_not(address: str, error: OSError, holders: list[int]) -> str:
@@ -274,10 +279,4 @@ def _listeners(port: int) -> list[int]:
         connections = psutil.net_connections("tcp")
     except psutil.Error:  # macOS shows them to root only
         return []
-    return sorted(
-        {
-            found.pid
-            for found in connections
-            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid
-        }
-    )
+    return sorted({found.pid for found in connections if found.pid and _is_open(found, port)})

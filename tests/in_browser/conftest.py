@@ -4,6 +4,7 @@ import pytest
 
 from support.browser import Visitor, chromium
 from support.cutting_proxy import CuttingProxy
+from support.tab import session_id
 
 
 @pytest.fixture(scope="module")
@@ -23,3 +24,11 @@ def visitor(browser):
 def network(site):
     with CuttingProxy(site.port) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def page(network, visitor):
+    """The app's page behind that network, with its session begun; its visitor leaves before the network does."""
+    page = visitor.open(f"http://127.0.0.1:{network.port}/")
+    session_id(page)
+    return page

@@ -44,9 +44,13 @@ def page(site):
 
 
 def edit(site: Site, heading: str, ending: str = "") -> None:
+    save(site, APP.replace("Version 1", heading) + ending)
+
+
+def save(site: Site, code: str) -> None:
     """Save the app as many editors do: in one step."""
     new = site.folder / "app.py.new"
-    new.write_text(APP.replace("Version 1", heading) + ending)
+    new.write_text(code)
     new.replace(site.folder / "app.py")
 
 
@@ -79,9 +83,7 @@ def test_an_app_that_does_not_import_at_the_start_is_waited_for(site_of):
 
     def mended() -> list[str]:
         """It is being saved until that is noticed; whoever watches begins a moment after saying so."""
-        new = site.folder / "app.py.new"
-        new.write_text(Path(ECHO).read_text())
-        new.replace(code)
+        save(site, Path(ECHO).read_text())
         return site.said(r"^app\.py has changed$")
 
     def mend() -> None:
@@ -121,6 +123,7 @@ def test_a_restarted_worker_keeps_the_session_and_the_page(site, page):
         lambda: page.locator("#pid").inner_text() in [str(site.pid(worker)) for worker in site.workers()],
         "the page is back",
     )
+    expect(page.locator("#pid")).to_have_text(str(site.pid(session_id(page).partition(".")[0])))
     session = session_id(page)
     worker = session.partition(".")[0]
     with page.expect_websocket() as again:

@@ -19,13 +19,6 @@ def site(browser):
         yield shared.start()
 
 
-@pytest.fixture
-def page(visitor, network):
-    page = visitor.open(f"http://127.0.0.1:{network.port}/")
-    session_id(page)
-    return page
-
-
 def after(many: int, by_client: bool):
     """A fuse that blows once so many bytes have come from one side."""
     passed = 0

@@ -18,13 +18,6 @@ def site(browser):
         yield shared.start()
 
 
-@pytest.fixture
-def page(network, visitor):
-    page = visitor.open(f"http://127.0.0.1:{network.port}/")
-    session_id(page)
-    return page
-
-
 def open_sessions(site) -> int:
     """How many the launcher knows of."""
     return sum(site.sessions(worker) for worker in site.workers())
