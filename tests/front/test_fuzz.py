@@ -4,11 +4,11 @@ import os
 import re
 from pathlib import Path
 
-import psutil
 import pytest
 
 from support.fuzzing import APP, KEPT, Fuzzer
-from support.real_site import Site, until
+from support.nginx_workers import nginx_workers
+from support.real_site import Site
 
 # How long, in seconds, and the seed: the same requests each time in CI, others each time by `make fuzz`.
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "20"))
@@ -40,15 +40,3 @@ def test_nothing_that_a_client_sends_breaks_the_rule_or_the_server():
         log = Path(site.run_dir / "nginx-error.log").read_text(errors="replace")
         assert not [line for line in log.splitlines() if FAULT.search(line)]
         assert all(fuzzer.asked[f"{kind} 200"] > 10 for kind in ("cookie", "line", "accept"))
-
-
-def nginx_workers(site: Site) -> list[psutil.Process]:
-    """nginx's processes that serve; others of its children end by themselves."""
-
-    def titled() -> list[tuple[psutil.Process, str]] | None:
-        found = [(child, " ".join(child.cmdline())) for child in psutil.Process(site.nginx_pid()).children()]
-        # For a moment after its start, a child has the title of the master.
-        return found if found and not any("master" in title for _, title in found) else None
-
-    children = until(titled, "nginx's processes have their titles")
-    return [child for child, title in children if "worker process" in title]

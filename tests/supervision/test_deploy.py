@@ -7,12 +7,12 @@ import signal
 import stat
 import threading
 
-import psutil
 import pytest
 import websocket
 
 from support.echo_site import ECHO_CODE, Sessions, echo_site, write_app
 from support.load import PageLoads
+from support.nginx_workers import nginx_workers
 from support.real_site import PATIENCE, Reply, Site, running, until
 
 
@@ -33,8 +33,7 @@ class Loads(PageLoads):
 def test_three_deploys_in_a_row_drop_no_session_and_fail_no_request(site_of):
     site = echo_site(site_of)
     open_sessions, old = [], []
-    until(lambda: len(nginx_workers_of(site)) == os.cpu_count(), "nginx has all its processes")
-    nginx_workers = nginx_workers_of(site)
+    serving = nginx_workers(site)
     with Loads(site, ["app1", "app2"]) as load:
         for version in (2, 3, 4):
             open_sessions.append(Sessions(site, ["app1", "app2"]))
@@ -58,14 +57,8 @@ def test_three_deploys_in_a_row_drop_no_session_and_fail_no_request(site_of):
         sessions.close()
     until(lambda: not any(running(pid) for pid in old), "they leave with their last session")
     until(lambda: site.states() == {"app1": ["serving"], "app2": ["serving"]}, "the launcher has seen it")
-    assert nginx_workers_of(site) == nginx_workers, "nginx needed no reload"
+    assert nginx_workers(site) == serving, "nginx needed no reload"
     until(lambda: len(site.sockets()) == 4, "two links and two sockets are left")
-
-
-def nginx_workers_of(site: Site) -> set[int]:
-    """Those that serve; the two that look after the cache come and go."""
-    children = psutil.Process(site.nginx_pid()).children()
-    return {child.pid for child in children if "worker process" in " ".join(child.cmdline())}
 
 
 def test_sighup_deploys(site_of):
