@@ -13,8 +13,9 @@
 
   const OPTIONS = /** @type {HTMLElement} */ (document.currentScript).dataset;
 
-  // Texts of an app's own stand in the script's tag, for all languages.
-  const OWN_TEXTS = JSON.parse(OPTIONS.texts || "{}");
+  // Texts of an app's own stand in the script's tag, for all languages; without any, visitors are told nothing.
+  if (OPTIONS.texts === undefined) return;
+  const OWN_TEXTS = JSON.parse(OPTIONS.texts);
 
   /** @type {Record<string, Record<TextName, string>>} */
   const TEXTS = {

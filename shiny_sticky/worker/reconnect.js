@@ -6,7 +6,10 @@
 (() => {
   "use strict";
 
-  const BY_ITSELF = /** @type {HTMLElement} */ (document.currentScript).dataset.reconnect === "inputs";
+  const MODE = /** @type {HTMLElement} */ (document.currentScript).dataset.reconnect;
+  if (MODE === "off") return;
+
+  const BY_ITSELF = MODE === "inputs";
 
   // Codes of an ended session, as resume.js has them: the page said what cannot be, or is another user's; the process
   // was told to end.

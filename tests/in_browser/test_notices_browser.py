@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from shiny_sticky.worker.middleware.page_scripts import HERE, PARTS, SCRIPT
 from support.browser import Visitor, without_cookies
 from support.cutting_proxy import CuttingProxy
 from support.real_site import ROOT, Site
@@ -38,17 +39,24 @@ async def app(scope, receive, send):
 
 NO_BAR = "!document.querySelector('shiny-sticky-notices')"
 
-# Notes each timer that the script of the notices sets.
-WATCH_TIMERS = """
+# From which line on a page's script is the notices'.
+FIRST_LINE = SCRIPT.count(b"\n") - (HERE / PARTS[-1]).read_bytes().count(b"\n") + 1
+
+# Notes each timer that they set.
+WATCH_TIMERS = (
+    f"const FIRST_LINE = {FIRST_LINE};"
+    """
 window.timers = [];
 for (const name of ["setTimeout", "setInterval", "requestAnimationFrame"]) {
     const before = window[name];
     window[name] = (...given) => {
-        if (new Error().stack.includes("notices.js")) timers.push(name);
+        const lines = new Error().stack.matchAll(/page\\.js:(\\d+)/g);
+        if ([...lines].some(([, line]) => line >= FIRST_LINE)) timers.push(name);
         return before(...given);
     };
 }
 """
+)
 
 # From `held = true` on, nobody tries to connect anew by the clock.
 HOLD_RETRIES = """
@@ -129,7 +137,7 @@ def test_also_where_cookies_are_blocked(browser, network, tmp_path):
 def test_a_page_with_which_all_is_well_has_no_bar_and_no_timer(visitor, network):
     page = open_page(visitor, network.port, script=WATCH_TIMERS)
     session = session_id(page)
-    assert page.evaluate("[...document.scripts].some(script => script.src.endsWith('/notices.js'))")
+    assert page.evaluate("[...document.scripts].some(script => script.src.endsWith('/page.js'))")
     before = page.evaluate("counted.length")
     page.wait_for_function(f"counted.length > {before}")
     assert not bar(page).count()
@@ -198,7 +206,8 @@ def test_neither_the_app_s_style_sheet_nor_its_policy_reaches_the_bar(visitor, n
         "row => { const { color, fontSize, display } = getComputedStyle(row); return [color, fontSize, display]; }"
     )
     assert notice(page, "lost").evaluate(style) == ["rgb(31, 35, 40)", "14px", "flex"]
-    assert [text for text in visitor.complaints if "notices.js" in text] == []
+    complaints = [text for text in visitor.complaints if "page.js" in text]
+    assert [text for text in complaints if "WebSocket connection to" not in text] == [], "the network is gone, no more"
 
 
 def test_what_is_said_is_shown_by_all_pages_as_text_until_it_is_taken_away(site, visitor):

@@ -27,14 +27,13 @@ def served_with(notices: NoticeOptions | None, *pieces: bytes) -> tuple[int, str
 
 
 @pytest.mark.parametrize("at", [len(PAGE), 20, 50], ids=["whole", "cut before", "cut within"])
-def test_the_scripts_stand_behind_shiny_js_with_the_texts_of_the_app(at):
+def test_one_script_stands_behind_shiny_js_with_the_texts_of_the_app(at):
     texts = {"lost": """ "quoted" 'too' <script> ü """}
     length, page = served_with(NoticeOptions(texts), PAGE[:at], PAGE[at:])
     assert length == len(page.encode())
     assert re.findall('src="([^"]*)"', page) == [
         "lib/shiny-1.8.0/shiny.js",
-        f"lib/{FOLDER}/resume.js",
-        f"lib/{FOLDER}/notices.js",
+        f"lib/{FOLDER}/page.js",
         "own.js",
     ]
     (attribute,) = re.findall('data-texts="([^"]*)"', page)
@@ -42,10 +41,10 @@ def test_the_scripts_stand_behind_shiny_js_with_the_texts_of_the_app(at):
 
 
 @pytest.mark.parametrize("setting", [False, {"enabled": False}])
-def test_notices_that_are_turned_off_put_no_script_into_pages(setting):
+def test_notices_that_are_turned_off_put_no_texts_into_pages(setting):
     app = AppSettings(target=ECHO, notices=setting)
-    assert "notices.js" not in served_with(notice_options(app), PAGE)[1]
-    assert "notices.js" in served_with(notice_options(AppSettings(target=ECHO)), PAGE)[1]
+    assert "data-texts" not in served_with(notice_options(app), PAGE)[1]
+    assert "data-texts" in served_with(notice_options(AppSettings(target=ECHO)), PAGE)[1]
 
 
 class Told:

@@ -17,5 +17,4 @@ from support.real_site import ECHO
 def test_pages_are_told_what_the_setting_says(text, mode):
     app = AppSettings(target=ECHO, **yaml.safe_load(text))
     _, page = served(lambda inner: PageScriptMiddleware(inner, notice_options(app), app.reconnect), PAGE)
-    assert page.count(f'data-reconnect="{mode}"') == (1 if mode == "off" else 2)
-    assert ("reconnect.js" in page) is (mode != "off")
+    assert page.count(f'data-reconnect="{mode}"') == 1

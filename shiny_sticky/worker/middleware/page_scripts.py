@@ -1,4 +1,4 @@
-"""Puts the browser's side of what the worker does into Shiny's pages: scripts, served below lib/."""
+"""Puts the browser's side of what the worker does into Shiny's pages: a script, served below lib/."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ..pages import Insertion, PageResponder
 
 HERE = Path(__file__).parent.parent
 
-# By name: lets sessions, and what is uploaded, outlive their connections; begins new sessions when the process of
-# theirs is gone; tells visitors what goes on.
-SCRIPTS = {
-    "resume.js": b"".join((HERE / "resume" / name).read_bytes() for name in ("resume.js", "uploads.js")),
-    "reconnect.js": (HERE / "reconnect.js").read_bytes(),
-    "notices.js": (HERE / "notices.js").read_bytes(),
-}
+# The first two let sessions, and what is uploaded, outlive their connections; the third begins a new session when a
+# page's process is gone; the last tells visitors what goes on.
+PARTS = ("resume/resume.js", "resume/uploads.js", "reconnect.js", "notices.js")
 
-# The folder below lib/: its name has the contents' hash, so that nginx and browsers may keep what is in it.
-FOLDER = f"shiny-sticky-{hashlib.blake2b(b''.join(SCRIPTS.values()), digest_size=8).hexdigest()}"
+# In one file: each further request is one that a page waits for. What its tag says decides which parts act.
+SCRIPT = b"".join((HERE / part).read_bytes() for part in PARTS)
+NAME = "page.js"
 
-# Where the scripts are. A browser may have kept a page that names earlier ones: it gets those that there are.
-ASKED = re.compile(r"/lib/shiny-sticky-[0-9a-f]{16}/(resume\.js|reconnect\.js|notices\.js)$")
+# The folder below lib/: its name has the content's hash, so that nginx and browsers may keep what is in it.
+FOLDER = f"shiny-sticky-{hashlib.blake2b(SCRIPT, digest_size=8).hexdigest()}"
 
-# Where a page loads shiny.js, and by which path; what is put into the page has to come after it.
+# Where the script is. A browser may have kept a page that names an earlier one: it gets the one that there is.
+ASKED = re.compile(rf"/lib/shiny-sticky-[0-9a-f]{{16}}/{re.escape(NAME)}$")
+
+# Where a page loads shiny.js, and by which path; what is put into the page comes after it.
 SHINY_JS = re.compile(
     rb"""<script\b[^>]*\bsrc=["']([^"'<>]*\blib/)shiny-[^"'<>/]*/shiny(?:\.min)?\.js["'][^>]*></script>"""
 )
 
 
 class PageScriptMiddleware:
-    """Adds the scripts to each page that loads shiny.js, behind it, and serves them.
+    """Adds the script to each page that loads shiny.js, behind it, and serves it.
 
     Args:
         app: the ASGI app.
@@ -45,31 +45,26 @@ class PageScriptMiddleware:
 
     def __init__(self, app: ASGIApp, notices: NoticeOptions | None = None, reconnect: str = "off") -> None:
         self.app = app
-        self._tags = [("resume.js", "")]
-        mode = f' data-reconnect="{reconnect}"'
-        if reconnect != "off":
-            self._tags.append(("reconnect.js", mode))
+        self._attributes = f' data-reconnect="{reconnect}"'
         if notices is not None:
-            texts = html.escape(json.dumps(notices.texts))
-            self._tags.append(("notices.js", f' data-texts="{texts}"{mode} defer'))
+            self._attributes += f' data-texts="{html.escape(json.dumps(notices.texts))}"'
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "http" and scope["method"] == "GET":
-            if asked := ASKED.search(scope["path"]):
-                await _serve(SCRIPTS[asked[1]], send)
+            if ASKED.search(scope["path"]):
+                await _serve(SCRIPT, send)
                 return
             send = PageResponder(send, self._find_place).send
         await self.app(scope, receive, send)
 
     def _find_place(self, page: bytes) -> Insertion | None:
-        """The scripts go behind shiny.js, and are asked for by the same path."""
+        """The script goes behind shiny.js, and is asked for by the same path."""
         found = SHINY_JS.search(page)
         if not found:
             return None
-        folder = found[1].decode() + FOLDER
-        tags = [f'\n    <script src="{folder}/{name}"{attributes}></script>' for name, attributes in self._tags]
-        return Insertion(found.end(), "".join(tags).encode())
+        source = f"{found[1].decode()}{FOLDER}/{NAME}"
+        return Insertion(found.end(), f'\n    <script src="{source}"{self._attributes}></script>'.encode())
 
 
 async def _serve(script: bytes, send: Send) -> None:
