@@ -61,7 +61,6 @@ def render(
         listen=settings.listen,
         secure_auto=settings.cookie.secure == "auto",
         **_forwarded(settings),
-        frame_ancestors=_frame_ancestors(settings),
         gzip_level=GZIP_LEVEL,
         cache=_cache(settings),
         apps=[_app(settings, name, app, name not in not_shiny) for name, app in settings.apps.items()],
@@ -80,14 +79,6 @@ def _forwarded(settings: Settings) -> dict[str, Any]:
         "stripped_headers": identity.stripped(settings.identity_headers),
         "identity_headers": [(name, name.lower().replace("-", "_")) for name in settings.identity_headers],
     }
-
-
-def _frame_ancestors(settings: Settings) -> str | None:
-    """Who may show an app's pages in a frame, as Content-Security-Policy says it; None is everybody."""
-    if settings.frame_ancestors == "any":
-        return None
-    others = [] if settings.frame_ancestors == "self" else settings.frame_ancestors
-    return " ".join(["'self'", *others])
 
 
 def _cache(settings: Settings) -> dict[str, Any] | None:

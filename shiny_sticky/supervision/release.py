@@ -58,6 +58,7 @@ class Release:
         self._cache = cache_options(settings, app_name, run_dir)
         self._resume = resume_options(settings)
         self._notices = notice_options(self.app)
+        self._frame_ancestors = frame_ancestors(settings)
         self._import = AppImport(app_name, self.app, folder, run_dir, output)
         self._run_dir = run_dir
         self._output = output
@@ -219,6 +220,7 @@ class Release:
                 stop_timeout=STOP_SECONDS,
                 drain_timeout=self._drain_timeout,
                 max_sessions=self.app.max_sessions or 0,
+                frame_ancestors=self._frame_ancestors,
                 cookie=self._cookie,
                 empty_flushes=self.app.empty_flushes,
                 compress_messages=self.app.compress_messages,
@@ -256,6 +258,18 @@ def resume_options(settings: Settings) -> ResumeOptions:
     """
     resume = settings.resume
     return ResumeOptions(resume.timeout, resume.buffer, resume.max_suspended, settings.identity_headers)
+
+
+def frame_ancestors(settings: Settings) -> str:
+    """Who may show an app's pages in a frame, as Content-Security-Policy says it; empty is everybody.
+
+    Args:
+        settings: all settings.
+    """
+    if settings.frame_ancestors == "any":
+        return ""
+    others = [] if settings.frame_ancestors == "self" else settings.frame_ancestors
+    return " ".join(["'self'", *others])
 
 
 def notice_options(app: AppSettings) -> NoticeOptions | None:

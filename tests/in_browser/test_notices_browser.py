@@ -207,7 +207,9 @@ def test_neither_the_app_s_style_sheet_nor_its_policy_reaches_the_bar(visitor, n
     )
     assert notice(page, "lost").evaluate(style) == ["rgb(31, 35, 40)", "14px", "flex"]
     complaints = [text for text in visitor.complaints if "page.js" in text]
-    assert [text for text in complaints if "WebSocket connection to" not in text] == [], "the network is gone, no more"
+    assert [text for text in complaints if "WebSocket connection to" not in text] == [], (
+        "the network is gone, no more"
+    )
 
 
 def test_what_is_said_is_shown_by_all_pages_as_text_until_it_is_taken_away(site, visitor):

@@ -21,6 +21,7 @@ from .autoreload import AutoreloadMiddleware
 from .bookmarks import BookmarkMiddleware, has_bookmarks
 from .dependencies import DependencyMiddleware
 from .empty_flushes import EmptyFlushMiddleware
+from .framing import FramingMiddleware
 from .page_scripts import FOLDER, PageScriptMiddleware
 from .preloads import PreloadMiddleware
 from .repeated_uploads import RepeatedUploadMiddleware
@@ -72,6 +73,8 @@ def _shinys_own(app: ASGIApp, options: WorkerOptions) -> ASGIApp:
 
 def _counted(app: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIApp:
     """Put an app that answers everything behind what has to do with connections."""
+    if options.frame_ancestors:  # outside of all that answers with what may be shown
+        app = FramingMiddleware(app, options.frame_ancestors)
     app = ConnectionTracker(app, state)  # outside of all that answers, to count that as well
     if options.resume is not None:  # outside of what counts sessions: of a session it lets in the first connection
         app = _resumable(app, options.name, options.resume, state)
