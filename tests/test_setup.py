@@ -56,3 +56,19 @@ def test_schema_lint_and_types_bring_their_tools_and_no_more(checkout):
     assert installed(checkout) & {"pytest", "playwright", "mypy", "ruff"} == {"mypy", "ruff"}
     schema = Path("conf", "config.schema.json")
     assert (checkout / schema).read_text() == (ROOT / schema).read_text()
+
+
+def test_a_virtual_environment_of_another_folder_is_not_emptied(tmp_path):
+    other, here = tmp_path / "other", tmp_path / "here"
+    other.mkdir()
+    (other / "kept").touch()
+    shutil.copytree(ROOT / "scripts", here / "scripts")
+    shutil.copy(ROOT / "pyproject.toml", here)
+    (here / ".venv").symlink_to(other)
+    done = subprocess.run(["scripts/setup", "--lint"], capture_output=True, text=True, cwd=here, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f".venv is a link to {other}, which was not made for {here}.\n"
+        f"Remove the link, and try again: rm '{here}/.venv'\n"
+    )
+    assert (other / "kept").exists()
