@@ -14,6 +14,9 @@ WORKER_HEADER = "X-Sticky-Worker"
 # Seconds in which a page that was served opens its websocket, over a slow network too.
 PAGE_SECONDS = 10
 
+# The extension of a request's scope by which it is nobody's: no session comes of its page.
+NOBODY = "sticky.nobody"
+
 
 class Visitors:
     """Counts visitors who have no session yet.
@@ -44,6 +47,8 @@ class Visitors:
 
     def page(self, scope: Scope) -> None:
         """A page is served."""
+        if NOBODY in scope.get("extensions", {}):
+            return
         self._pages.append(asyncio.get_running_loop().time() + PAGE_SECONDS)
         self.pages_taken += not self._is_named(scope)
 
