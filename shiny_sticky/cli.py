@@ -32,7 +32,7 @@ from shiny_sticky.settings.source import (
     run_dir_of,
 )
 from shiny_sticky.supervision import autoreload, control, launch, stop_command
-from shiny_sticky.supervision.status import scaled, table
+from shiny_sticky.supervision.status import scaled, table, waiting
 
 settings_file = click.argument("config", type=SettingsFile(), required=False)
 
@@ -205,7 +205,7 @@ def status(as_json: bool, config: Path | None) -> None:
         click.echo(json.dumps(found, indent=2))
     else:
         Output([]).table(*table(found))
-        for line in scaled(found):
+        for line in [*scaled(found), *waiting(found)]:
             click.echo(line)
 
 

@@ -103,6 +103,7 @@ def _app(settings: Settings, name: str, app: AppSettings, may_be_shiny: bool) ->
         "cached": _cached(settings, name, may_be_shiny),
         "attributes": cookie.attributes(settings, app.path),
         "max_upload": nginx_size(app.max_upload),
+        "waits": app.max_sessions is not None,
         # A seat and a worker take well under 1 KB each of the zone; the rest is nginx's own bookkeeping.
         "zone": f"{64 + 2 * app.workers.max}k",
     }

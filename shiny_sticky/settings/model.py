@@ -122,7 +122,8 @@ class AppSettings(Section):
     """Seconds a worker may take to answer first."""
 
     max_sessions: Annotated[int, Strictly, Field(ge=1)] | None = None
-    """Sessions that a worker has at a time; a full one hands new ones to the next. null is no limit."""
+    """Sessions that a worker has at a time. A full one hands new ones to the next; when all are, visitors wait in
+    line. null is no limit."""
 
     idle_timeout: Annotated[float, Field(gt=0)] | None = None
     """Seconds without a session or a request, after which the app sleeps: it has no process until the next request

@@ -48,6 +48,7 @@ class Incarnation(ManagedProcess):
         idle: seconds for which nothing had been open or about to come, as it said last.
         expected: sessions that are about to come.
         late: seconds by which its event loop is late, on average over the last ten.
+        admitted: pages served since the start to visitors who have waited, and whose turn it was.
         on_load: called when any of these has changed, with the number of visitors who have come by a seat since:
             for a page, and for a session.
         serves_shiny: whether its app is Shiny's, by what it says.
@@ -72,6 +73,7 @@ class Incarnation(ManagedProcess):
         self.idle = 0.0
         self.expected = 0
         self.late = 0.0
+        self.admitted = 0
         self.on_load: Callable[[int, int], None] = lambda *_: None
         self.serves_shiny = True
         self._drain_timeout = drain_timeout
@@ -123,6 +125,7 @@ class Incarnation(ManagedProcess):
         self.suspended = beat.suspended
         self.idle = 0.0 if beat.sessions or beat.expected else beat.idle
         self.late = beat.late / 1000
+        self.admitted = beat.admitted
         taken, self._taken = self._taken, (beat.pages_taken, beat.sessions_taken)
         if taken != self._taken or before != (self.sessions, self.sessions_served, self.expected):
             self.on_load(beat.pages_taken - taken[0], beat.sessions_taken - taken[1])

@@ -48,12 +48,14 @@ class Pool:
         limit: sessions that a worker may have; None if there is no limit.
         seats: how many there are.
         news: set when a worker has more sessions or fewer.
+        on_news: called then, too.
     """
 
     def __init__(self, app: str, folder: Path, seats: int, clock: Callable[[], float] = monotonic) -> None:
         self.limit: int | None = None
         self.seats = seats
         self.news = asyncio.Event()
+        self.on_news: Callable[[], None] = lambda: None
         self._app = app
         self._workers = folder / WORKERS
         self._clock = clock
@@ -70,6 +72,16 @@ class Pool:
             PAGES: Seats(folder / PAGES, self._workers, names, folder / NEXT),
             SESSIONS: Seats(folder / SESSIONS, self._workers, names),
         }
+
+    @property
+    def free(self) -> int | None:
+        """Sessions that there is room for in the workers that are heard; None if there is no limit.
+
+        A worker that has more than it may have, such as pages of which no session will come, takes from the others.
+        """
+        if self.limit is None:
+            return None
+        return sum(self.limit - load for worker, load in self._loads.items() if worker not in self._silent)
 
     def resize(self, seats: int) -> None:
         """Have more or fewer seats, as nginx is about to know, or knows by now.
@@ -141,6 +153,7 @@ class Pool:
     def _take_reports(self) -> None:
         """Go by what all workers have said that could be heard by now."""
         self.news.set()
+        self.on_news()
         self._heard = False
         for kind, seats in self._seats.items():
             visitors, on_their_way = self._reports[kind], self._on_their_way[kind]

@@ -1,8 +1,7 @@
 """The run_dir: sockets, links, pid files and logs, and the lock that one launcher holds on them.
 
 ===================== ===========================================================================
-``launcher.pid``      the launcher's pid; locked while it lives
-``nginx.pid``         written by nginx
+``launcher.pid``      the launcher's pid; locked while it lives. ``nginx.pid`` is written by nginx
 ``app2.sock``         a link to the socket of the incarnation that serves as app2
 ``pages/app.3.sock``  a seat, by which new visitors come: a link to the link of the worker that takes them
 ``sessions/`` ...     the same for those who come for a session, without having come for a page
@@ -12,6 +11,7 @@
 ``app2.k3f9.pid``     its pid, for people; locked by the process itself while it lives, launcher or not
 ``app2.k3f9.inbox``   what a launcher tells it that is not its own: it was started by an earlier one
 ``app-k3f9.pid``      that of a fork server, which workers of app are forked off; likewise
+``app.queue.sock``    where pages that wait for a place in app ask for theirs; ``waiting.key`` signs what they bring
 ``nginx-access.log``  and ``nginx-error.log``: nginx's logs; rotated ones end in ``.1`` and so on
 ``announcement``      what all pages show, until it is taken away
 ``site.log``          what the launcher and the workers print; rotated likewise

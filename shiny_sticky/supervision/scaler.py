@@ -49,12 +49,13 @@ class Scaler:
             leave_alone = self._site.deploying.locked() or not self._site.is_awake(self._app_name)
             if app is not None and not app.workers.is_fixed and not leave_alone:
                 async with self._site.scaling:
-                    await self._look(Wanted(app.workers, app.sessions_per_worker, app.spare))
+                    full = min(app.sessions_per_worker, app.max_sessions or app.sessions_per_worker)
+                    await self._look(Wanted(app.workers, full, app.spare))
 
     async def _look(self, wanted: Wanted) -> None:
         """Decide, and do it."""
         now = self._situation()
-        if wanted.needed(now.sessions) >= len(now.workers):
+        if wanted.needed(now.demand) >= len(now.workers):
             self._quiet_since = time.monotonic()
         decision = decide(wanted, now)
         self._say(decision, len(now.workers))
@@ -73,6 +74,7 @@ class Scaler:
             quiet=now - self._quiet_since,
             settled=now - self._changed_at,
             leaving=leaving,
+            waiting=self._site.waiting.get(self._app_name, 0),
         )
 
     def _say(self, decision: Decision, workers: int) -> None:

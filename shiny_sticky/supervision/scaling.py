@@ -70,6 +70,7 @@ class Situation:
         quiet: seconds for which nothing more was needed than there is.
         settled: seconds since the last change.
         leaving: whether a worker that was let go has not ended yet.
+        waiting: visitors who wait for a place, as all workers are full.
     """
 
     workers: list[WorkerLoad]
@@ -77,15 +78,22 @@ class Situation:
     quiet: float = 0.0
     settled: float = math.inf
     leaving: bool = False
+    waiting: int = 0
 
     @property
     def sessions(self) -> int:
         """How many there are in all."""
         return sum(worker.sessions for worker in self.workers)
 
+    @property
+    def demand(self) -> int:
+        """How many there would be if nobody waited."""
+        return self.sessions + self.waiting
+
     def __str__(self) -> str:
         sessions, workers = self.sessions, len(self.workers)
-        return f"{sessions} session{'s' * (sessions != 1)} in {workers} worker{'s' * (workers != 1)}"
+        waiting = f", {self.waiting} waiting" if self.waiting else ""
+        return f"{sessions} session{'s' * (sessions != 1)} in {workers} worker{'s' * (workers != 1)}{waiting}"
 
 
 @dataclass(frozen=True)
@@ -112,14 +120,14 @@ def decide(wanted: Wanted, now: Situation) -> Decision:
             return Decision(grow=min(more, room), reason=reason)
         left = f"{memory.available >> 20} MB of {memory.total >> 20} MB of memory"
         return Decision(reason=f"{reason}, but {left} are all that is left")
-    if len(now.workers) > wanted.needed(now.sessions) and now.quiet >= QUIET_SECONDS and not now.leaving:
+    if len(now.workers) > wanted.needed(now.demand) and now.quiet >= QUIET_SECONDS and not now.leaving:
         return _shrink(now)
     return Decision()
 
 
 def _missing(wanted: Wanted, now: Situation) -> tuple[int, str]:
     """How many workers more there should be, and why."""
-    more = wanted.needed(now.sessions) - len(now.workers)
+    more = wanted.needed(now.demand) - len(now.workers)
     if more > 0:
         rule = f"sessions_per_worker: {wanted.sessions_per_worker}, spare: {wanted.spare}"
         return more, f"{now} ({rule})"

@@ -47,6 +47,7 @@ class Site:
         deploying: held while a deploy or restart replaces processes.
         scaling: held while an app gets more workers or fewer, and by a deploy.
         scaled: what was done last about the number of an app's workers, or not, and why; by app.
+        waiting: how many visitors wait for a place; by app, where any do.
         announcement: what all pages show.
         started_at: Unix time, in seconds.
     """
@@ -72,6 +73,7 @@ class Site:
         self.deploying = asyncio.Lock()
         self.scaling = asyncio.Lock()
         self.scaled: dict[str, str] = {}
+        self.waiting: dict[str, int] = {}
         self.announcement = Announcement(run_dir.path)
         self.started_at = time.time()
         self._folder = folder
@@ -127,6 +129,10 @@ class Site:
     def slots_of(self, app_name: str) -> list[Slot]:
         """The slots of an app that new clients come to, the newest last."""
         return [slot for slot in self.slots.values() if slot.release.app_name == app_name]
+
+    def pool(self, app_name: str) -> Pool:
+        """Where the visitors of an app come to, which is served."""
+        return self._pools[app_name]
 
     def news_of(self, app_name: str) -> asyncio.Event:
         """Set when a worker of an app has more sessions or fewer."""

@@ -101,6 +101,7 @@ class AppStatus:
         max: at most.
         sessions: open websockets of these.
         suspended: those of them whose connection is lost, and that wait for their page.
+        waiting: visitors for whom there is no place, and who wait for one.
         room: sessions that they take before another worker is started.
         scaled: what was done last about the number of workers, or not, and why; empty if nothing was.
     """
@@ -111,6 +112,7 @@ class AppStatus:
     max: int
     sessions: int
     suspended: int
+    waiting: int
     room: int
     scaled: str
 
@@ -127,6 +129,7 @@ class AppStatus:
             max=app.workers.max,
             sessions=sessions,
             suspended=sum(process.suspended for process in serving),
+            waiting=site.waiting.get(name, 0),
             room=max(0, len(serving) * app.sessions_per_worker - sessions),
             scaled=site.scaled.get(name, ""),
         )
@@ -204,6 +207,15 @@ def scaled(status: dict[str, Any]) -> list[str]:
             sessions = f"{app['sessions']} sessions{_apart(app)}"
             lines.append(f"{app['name']}: {bounds}, {sessions}, room for {app['room']} more{last}")
     return lines
+
+
+def waiting(status: dict[str, Any]) -> list[str]:
+    """A line for each app that visitors wait for: how many do."""
+    return [
+        f"{app['name']}: full (max_sessions), visitors who wait for a place: {app['waiting']}"
+        for app in status["apps"]
+        if app["waiting"]
+    ]
 
 
 def _apart(one: dict[str, Any]) -> str:

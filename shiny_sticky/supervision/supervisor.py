@@ -27,6 +27,7 @@ from shiny_sticky.supervision.slot import Slot
 from shiny_sticky.supervision.starting import start_workers
 from shiny_sticky.supervision.stopping import Stoppable, StopRequest, stop_all
 from shiny_sticky.supervision.summary import print_summary
+from shiny_sticky.supervision.waiting_room import WaitingRooms
 from shiny_sticky.worker.protocol import Announce, Stopping
 
 
@@ -58,6 +59,7 @@ class Supervisor:
         self._scaled: set[str] = set()  # the apps whose number of workers is looked after
         self._operations: set[asyncio.Task[str]] = set()
         self._sleep = SleepCycles(site, self._keep, self._publish)
+        self._rooms = WaitingRooms(site, self._keep)
 
     async def run(self, services: Collection[Callable[[], Coroutine[Any, Any, None]]]) -> None:
         """Serve until a signal says to stop; does not return if another launcher takes over.
@@ -183,6 +185,7 @@ class Supervisor:
                 self._output.problem(f"The deploy has failed; what served before serves on. {failure}")
                 raise
             self._keep_scaled()
+            self._rooms.follow_settings()
             self._output.event(done)
             return done
 
@@ -245,6 +248,7 @@ class Supervisor:
                     self._keep_slot(slot)
                 self._sleep.follow_settings()
                 self._keep_scaled()
+                self._rooms.follow_settings()
                 if site.front is not None:
                     self._keep(functools.partial(restart_on_exit, site.front, self._output))
                 self._keep(functools.partial(rotate_logs, site))

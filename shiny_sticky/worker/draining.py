@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from .asgi import ASGIApp, Message, Receive, Scope, Send
+from .gate import GateState
 from .notices import Notices
 from .visitors import Visitors, is_page
 
@@ -23,6 +24,7 @@ class WorkerState:
 
     Attributes:
         notices: what pages are told beside what the app says.
+        gate: whether new visitors come in.
         handshakes: websockets that the app has neither accepted nor refused; each has a place, or more sessions
             could come of them than may be.
         sessions: websockets that are open now.
@@ -36,6 +38,7 @@ class WorkerState:
 
     def __init__(self, max_sessions: int = 0, visitors: Visitors | None = None) -> None:
         self.notices = Notices()
+        self.gate = GateState()
         self.visitors = visitors or Visitors("", "")
         self.max_sessions = max_sessions
         self.handshakes = 0

@@ -8,7 +8,8 @@ from           to                      messages
 a worker       the launcher            :class:`Ready` or :class:`Failed`; then :class:`Beat`
 a fork server  the launcher            :class:`Ready`, :class:`Unforkable` or :class:`Failed`; then
                                        :class:`Forked`, :class:`Refused`, :class:`Ended`
-the launcher   a worker                :class:`Superseded`, :class:`Announce`, :class:`Stopping`
+the launcher   a worker                :class:`Superseded`, :class:`Announce`, :class:`Stopping`,
+                                       :class:`Gate`
 the launcher   a fork server           :class:`Fork`, :class:`Proven`, :class:`Retire`
 ============== ======================= ==========================================================
 """
@@ -63,6 +64,7 @@ class Beat:
         sessions_taken: handshakes of such visitors since the start.
         idle: seconds for which nothing has been open, neither a websocket nor a request.
         late: milliseconds by which the event loop has come late to what was due, on average over the last seconds.
+        admitted: pages served since the start to visitors who have waited for a place, and whose turn it was.
     """
 
     sessions: int
@@ -73,6 +75,7 @@ class Beat:
     sessions_taken: int = 0
     idle: float = 0.0
     late: int = 0
+    admitted: int = 0
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,19 @@ class Stopping:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """Whether new visitors come in, or wait for their turn; said again every few seconds, for which it holds.
+
+    Attributes:
+        closed: whether they wait.
+        key: by which a worker knows those whose turn it is (:mod:`.tokens`), in hexadecimal digits.
+    """
+
+    closed: bool
+    key: str
+
+
+@dataclass(frozen=True)
 class Retire:
     """The launcher wants no more forks: the fork server ends with the last of those that it has."""
 
@@ -179,7 +195,7 @@ class Retire:
 LONGEST = 1 << 20
 
 OF_PROCESSES = (Ready, Failed, Beat, Unforkable, Forked, Refused, Ended)
-OF_LAUNCHER = (Superseded, Announce, Stopping, Fork, Proven, Retire)
+OF_LAUNCHER = (Superseded, Announce, Stopping, Gate, Fork, Proven, Retire)
 
 KINDS = {kind.__name__: kind for kind in OF_PROCESSES + OF_LAUNCHER}
 

@@ -18,7 +18,7 @@ from .draining import WorkerState
 from .message_compression import compressing
 from .notices import ANNOUNCEMENT, NEW_VERSION, STOPPING, Notice
 from .options import WorkerOptions
-from .protocol import Announce, Beat, Ready, Stopping, Superseded
+from .protocol import Announce, Beat, Gate, Ready, Stopping, Superseded
 from .transport import behind_nginx
 from .visitors import WORKER_HEADER
 from .warm_up import render_page
@@ -113,6 +113,7 @@ class Server(uvicorn.Server):
                 sessions_taken=state.visitors.sessions_taken,
                 idle=state.idle_seconds,
                 late=round(1000 * sum(self._late) / LATE_BEATS),
+                admitted=state.gate.admitted,
             )
         )
 
@@ -122,6 +123,8 @@ class Server(uvicorn.Server):
             self._state.notices.put(Notice(NEW_VERSION))
         elif isinstance(message, Announce):
             self._state.notices.put(Notice(ANNOUNCEMENT, text=message.text))
+        elif isinstance(message, Gate):
+            self._state.gate.obey(message)
         elif isinstance(message, Stopping):
             now = asyncio.get_running_loop().time()
             ends_at = min(now + message.seconds, now + self._drain_timeout, self._drain_ends)

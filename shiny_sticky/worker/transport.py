@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from .asgi import ASGIApp, Message, Receive, Scope, Send
+from .asgi import ASGIApp, Headers, Message, Receive, Scope, Send
 from .draining import WorkerState
 from .resume.wire import RESUMED_AT
 
@@ -179,6 +179,7 @@ def behind_nginx(protocol: Any, state: WorkerState) -> Any:
     class BehindNginx(protocol):  # type: ignore[misc]
         app: ASGIApp
         transport: Any
+        headers: Headers
 
         def connection_made(self, transport: asyncio.Transport) -> None:
             corked = CorkedTransport(transport, self.loop)
@@ -188,6 +189,8 @@ def behind_nginx(protocol: Any, state: WorkerState) -> Any:
         def handle_websocket_upgrade(self, *event: Any) -> None:  # h11's comes with the request
             if state.full and not RESUMED_AT.search(_asked_path(self)):
                 self.transport.close()
+                state.visitors.gone_elsewhere({"path": _asked_path(self), "headers": self.headers})
+                state.on_change()
             else:
                 self.transport = LingeringTransport(self.transport.uncork(), self.loop)
                 super().handle_websocket_upgrade(*event)

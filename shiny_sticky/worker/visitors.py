@@ -14,6 +14,9 @@ WORKER_HEADER = "X-Sticky-Worker"
 # Seconds in which a page that was served opens its websocket, over a slow network too.
 PAGE_SECONDS = 10
 
+# The extension of a request's scope by which it is nobody's: no session comes of its page.
+NOBODY = "sticky.nobody"
+
 
 class Visitors:
     """Counts visitors who have no session yet.
@@ -23,7 +26,7 @@ class Visitors:
         cookie: the name of the cookie that names its worker.
 
     Attributes:
-        pages_taken: pages served since the start to those who did not name this worker.
+        pages_taken: pages served since the start to those who did not name this worker, those to wait on, too.
         sessions_taken: handshakes of such visitors since the start.
     """
 
@@ -44,16 +47,27 @@ class Visitors:
 
     def page(self, scope: Scope) -> None:
         """A page is served."""
+        if NOBODY in scope.get("extensions", {}):
+            return
         self._pages.append(asyncio.get_running_loop().time() + PAGE_SECONDS)
-        self.pages_taken += not self._is_named(scope)
+        self.pages_taken += not self.is_named(scope)
+
+    def turned_away(self, scope: Scope) -> None:
+        """A page that says to wait is served; it has taken a seat as any other has, and no session comes of it."""
+        self.pages_taken += not self.is_named(scope)
+
+    def gone_elsewhere(self, scope: Scope) -> None:
+        """A websocket is left to another worker; of a page that was expected, if it names this one."""
+        if self.expected and self.is_named(scope):
+            self._pages.popleft()
 
     def handshake(self, scope: Scope) -> None:
         """A websocket has come; likely of a page that was expected."""
         if self.expected:
             self._pages.popleft()
-        self.sessions_taken += not self._is_named(scope)
+        self.sessions_taken += not self.is_named(scope)
 
-    def _is_named(self, scope: Scope) -> bool:
+    def is_named(self, scope: Scope) -> bool:
         """Whether the visitor has come because a cookie or URL names this worker, not by a seat."""
         cookies = (value for name, value in scope["headers"] if name == b"cookie")
         return self._own_urls in scope["path"] or any(self._own_cookie.search(value) for value in cookies)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from .asgi import ASGIApp, Message, Scope
+from .visitors import NOBODY
 
 
 async def render_page(app: ASGIApp, path: str) -> None:
@@ -30,6 +31,7 @@ async def render_page(app: ASGIApp, path: str) -> None:
         "headers": [(b"host", b"localhost")],
         "client": None,
         "server": None,
+        "extensions": {NOBODY: {}},
     }
 
     async def receive() -> Message:

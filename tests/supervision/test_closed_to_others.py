@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from support.other_user import USER, hostile_site, needs_root, program
-from support.real_site import Site
+from support.real_site import Site, until
+from support.waiting_visitors import Waiting
 
 # Prints what in a folder a process can list, read or connect to; the names come with it, for it may not list them.
 ATTEMPTS = """
@@ -93,3 +94,17 @@ def test_the_socket_group_reaches_the_sockets_and_nothing_else(site_of, switches
             check=False,
         )
         assert asked.returncode == 0, "the workers come to what is theirs"
+
+
+@needs_root
+def test_the_line_for_an_app_that_is_full_is_nginxs_to_ask_for_and_its_key_is_nobodys(site_of):
+    """Whoever has the key could let in whom they like."""
+    site = hostile_site(site_of, "")
+    site.settings["apps"]["app"]["max_sessions"] = 1
+    site.write()
+    site.start(program=program(site))
+    assert until(lambda: Waiting(site).ask().admission, "it is asked for, and there is room")
+    user = pwd.getpwnam(USER)
+    assert reached(site, USER, user.pw_gid) >= {"app.queue.sock"}, "nginx is that user's"
+    assert "waiting.key" not in reached(site, USER, user.pw_gid)
+    assert reached(site, "daemon", user.pw_gid) <= {"unavailable.html"}

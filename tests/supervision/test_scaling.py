@@ -43,6 +43,12 @@ def test_it_grows_at_once_by_all_that_are_missing_and_says_why():
     assert "25 sessions in 2 workers (sessions_per_worker: 8, spare: 1)" in decision.reason
 
 
+def test_who_waits_for_a_place_counts_as_who_has_one():
+    decision = decide(Wanted(WorkerRange(1, 64), sessions_per_worker=2, spare=0), situation(2, 2, waiting=3))
+    assert decision.grow == 2
+    assert "4 sessions in 2 workers, 3 waiting" in decision.reason
+
+
 def test_it_does_not_grow_beyond_its_maximum():
     assert decide(Wanted(WorkerRange(1, 3), 8, 1), situation(90, 90, 90)).grow == 0
 

@@ -6,6 +6,7 @@ import pytest
 
 from shiny_sticky.worker.draining import ConnectionTracker, WorkerState
 from shiny_sticky.worker.visitors import PAGE_SECONDS, Visitors
+from shiny_sticky.worker.warm_up import render_page
 from support.virtual_clock import run
 
 
@@ -86,5 +87,16 @@ def test_who_names_the_worker_has_not_come_by_a_seat(cookie, path, taken):
         await app(scope(cookie=cookie, path=path), nothing, nothing)
         await app(scope("websocket", cookie=cookie, path=path), nothing, nothing)
         assert (state.visitors.pages_taken, state.visitors.sessions_taken) == (taken, taken)
+
+    run(scenario())
+
+
+def test_the_page_that_a_worker_asks_itself_for_is_nobodys():
+    """Else a worker with one place would be full for its first seconds."""
+
+    async def scenario() -> None:
+        state, app = tracked()
+        await render_page(app, "/")
+        assert (state.expected, state.visitors.pages_taken) == (0, 0)
 
     run(scenario())

@@ -27,6 +27,7 @@ from .preloads import PreloadMiddleware
 from .repeated_uploads import RepeatedUploadMiddleware
 from .root_path import RootPathMiddleware
 from .session_tags import SessionTagMiddleware
+from .waiting_room import WaitingRoomMiddleware
 
 
 def build(loaded: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIApp:
@@ -73,6 +74,8 @@ def _shinys_own(app: ASGIApp, options: WorkerOptions) -> ASGIApp:
 
 def _counted(app: ASGIApp, options: WorkerOptions, state: WorkerState) -> ASGIApp:
     """Put an app that answers everything behind what has to do with connections."""
+    if options.max_sessions:  # outside of all that changes the app's answers, of which the page to wait on is none
+        app = WaitingRoomMiddleware(app, state, options.path)
     if options.frame_ancestors:  # outside of all that answers with what may be shown
         app = FramingMiddleware(app, options.frame_ancestors)
     app = ConnectionTracker(app, state)  # outside of all that answers, to count that as well
