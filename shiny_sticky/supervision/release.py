@@ -219,6 +219,7 @@ class Release:
                 stop_timeout=STOP_SECONDS,
                 drain_timeout=self._drain_timeout,
                 max_sessions=self.app.max_sessions or 0,
+                isolated=self.app.isolated,
                 cookie=self._cookie,
                 empty_flushes=self.app.empty_flushes,
                 compress_messages=self.app.compress_messages,

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shiny_sticky.memory import Memory
-from shiny_sticky.settings.workers import WORKER_BYTES, WorkerRange
+from shiny_sticky.settings.model import AppSettings
+from shiny_sticky.settings.workers import ISOLATED_BYTES, WORKER_BYTES, WorkerRange
 
 # Seconds by which a worker's event loop is late, on average over ten, from which on it has too much to do.
 LATE_SECONDS = 0.5
@@ -33,11 +34,24 @@ class Wanted:
         workers: how many there may be.
         sessions_per_worker: what each should have at most.
         spare: how many more there should be, so that nobody waits for a fork.
+        isolated: whether each session has a worker of its own.
     """
 
     workers: WorkerRange
     sessions_per_worker: int
     spare: int
+    isolated: bool = False
+
+    @classmethod
+    def of(cls, app: AppSettings) -> Wanted:
+        """What an app's settings want."""
+        return cls(app.workers, app.sessions_per_worker, app.spare, app.isolated)
+
+    @property
+    def rule(self) -> str:
+        """In the settings' words."""
+        share = "isolation: session" if self.isolated else f"sessions_per_worker: {self.sessions_per_worker}"
+        return f"{share}, spare: {self.spare}"
 
     def needed(self, sessions: int) -> int:
         """Workers for so many sessions."""
@@ -108,7 +122,7 @@ def decide(wanted: Wanted, now: Situation) -> Decision:
     more, reason = _missing(wanted, now)
     if more:
         memory = now.look_at_memory()
-        if room := _room(memory):
+        if room := _room(memory, ISOLATED_BYTES if wanted.isolated else WORKER_BYTES):
             return Decision(grow=min(more, room), reason=reason)
         left = f"{memory.available >> 20} MB of {memory.total >> 20} MB of memory"
         return Decision(reason=f"{reason}, but {left} are all that is left")
@@ -121,8 +135,7 @@ def _missing(wanted: Wanted, now: Situation) -> tuple[int, str]:
     """How many workers more there should be, and why."""
     more = wanted.needed(now.sessions) - len(now.workers)
     if more > 0:
-        rule = f"sessions_per_worker: {wanted.sessions_per_worker}, spare: {wanted.spare}"
-        return more, f"{now} ({rule})"
+        return more, f"{now} ({wanted.rule})"
     late = [worker for worker in now.workers if worker.late >= LATE_SECONDS and worker.sessions > 1]
     if late and len(now.workers) < wanted.workers.max and now.settled >= AGAIN_SECONDS:
         worst = max(late, key=lambda worker: worker.late)
@@ -139,7 +152,7 @@ def _shrink(now: Situation) -> Decision:
     )
 
 
-def _room(memory: Memory) -> int:
+def _room(memory: Memory, worker_bytes: int) -> int:
     """For how many workers there is memory, beside what stays free."""
     reserve = min(MOST_RESERVE, RESERVE * memory.total)
-    return max(0, int((memory.available - reserve) // WORKER_BYTES))
+    return max(0, int((memory.available - reserve) // worker_bytes))

@@ -62,7 +62,7 @@ def serve_app(app: ASGIApp, options: WorkerOptions, channel: ControlChannel) -> 
     """Serve a loaded app until the worker is to end."""
     from .server import serve
 
-    state = WorkerState(options.max_sessions, Visitors(options.name, options.cookie))
+    state = WorkerState(options.max_sessions, Visitors(options.name, options.cookie), options.isolated)
     page = options.path if is_shiny(app) else ""
     serve(stack.build(app, options, state), state, channel, options, page)
     return 0

@@ -53,6 +53,17 @@ class Visitors:
             self._pages.popleft()
         self.sessions_taken += not self._is_named(scope)
 
+    def turn_away(self, scope: Scope) -> bool:
+        """A websocket has come that has no place here, and neither has its page then.
+
+        Returns:
+            Whether it has come because it names this worker; else by a seat.
+        """
+        named = self._is_named(scope)
+        if named and self.expected:
+            self._pages.popleft()
+        return named
+
     def _is_named(self, scope: Scope) -> bool:
         """Whether the visitor has come because a cookie or URL names this worker, not by a seat."""
         cookies = (value for name, value in scope["headers"] if name == b"cookie")

@@ -108,11 +108,14 @@ def test_status_says_how_many_there_are_and_why_for_apps_whose_number_changes():
         "suspended": 0,
         "room": 15,
         "scaled": "grows from 2 to 3",
+        "isolated": False,
     }
     status = {"apps": [app, {**app, "name": "other", "min": 8}]}
     assert scaled(status) == ["app: 3 of 1 to 8 workers, 9 sessions, room for 15 more; it grows from 2 to 3"]
     (line,) = scaled({"apps": [{**app, "suspended": 2}]})
     assert "9 sessions (2 suspended), room for 15 more" in line
+    (line,) = scaled({"apps": [{**app, "workers": 11, "max": 64, "room": 2, "isolated": True}]})
+    assert line == "app: 9 sessions of 64 at most, each in a process of its own; 11 workers, 2 of them free"
 
 
 # --- with real workers

@@ -17,7 +17,8 @@ from shiny_sticky.settings.model import AppSettings
 from shiny_sticky.settings.process_model import RecycleSettings
 from shiny_sticky.supervision.incarnation import Incarnation
 from shiny_sticky.supervision.pool import FOLDERS, Pool
-from shiny_sticky.supervision.slot import RecycleTurn, Slot
+from shiny_sticky.supervision.recycling import RecycleTurn
+from shiny_sticky.supervision.slot import Slot
 from support import virtual_clock
 
 
