@@ -75,6 +75,7 @@ class Server(uvicorn.Server):
             self._channel.on_message = lambda message: loop.call_soon_threadsafe(self._obey, message)
             if self._page:
                 await render_page(cast("ASGIApp", self.config.app), self._page)
+                self._state.visitors.forget()
             self._channel.tell(Ready(shiny=bool(self._page)))
             self._state.on_change = self._tell_soon
             self._beats = asyncio.create_task(self._beat())

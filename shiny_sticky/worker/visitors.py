@@ -53,6 +53,11 @@ class Visitors:
             self._pages.popleft()
         self.sessions_taken += not self._is_named(scope)
 
+    def forget(self) -> None:
+        """Nobody has come yet: the page that was served was the worker's own first one."""
+        self.pages_taken = 0
+        self._pages.clear()
+
     def turn_away(self, scope: Scope) -> bool:
         """A websocket has come that has no place here, and neither has its page then.
 

@@ -76,3 +76,35 @@ def test_each_session_has_a_process_which_ends_with_it_alone(site_of):
     assert not site.said("has left|grows|shrinks|is back|started again"), "nothing is said of each session"
     assert all(worker["restarts"] == 0 for worker in site.status()["workers"])
     assert Tab(site).answers()
+
+
+@pytest.mark.slow
+def test_a_burst_of_50_visitors_in_2_seconds_is_refused_nothing(site_of):
+    """From one worker on: each loads a page, and has a session, one half of them in browsers that block cookies."""
+    site = site_of(isolated(target="app.py"))
+    (site.folder / "app.py").write_text(
+        "import os\nfrom shiny.express import input, render, ui\n"
+        "ui.input_slider('n', 'n', 0, 10, 5)\n@render.text\ndef out():\n    return f'{input.n()} in {os.getpid()}'\n"
+    )
+    site.start()
+    failed, tabs = [], []
+
+    def visit(number: int) -> None:
+        time.sleep(number / 25)
+        try:
+            reply = site.ask()
+            assert reply.status == 200, reply.status
+            tabs.append(site.websocket("/websocket/", cookie=f"sticky={reply.assigned}" if number % 2 else None))
+            tabs[-1].recv()
+        except Exception as error:
+            failed.append(error)
+
+    with concurrent.futures.ThreadPoolExecutor(50) as visitors:
+        list(visitors.map(visit, range(50)))
+    assert not failed
+    heard(site, 50)
+    names = {worker["name"] for worker in site.status()["workers"] if worker["incarnations"][0]["sessions"] == 1}
+    assert len(names) == 50, "each has its own"
+    for tab in tabs:
+        tab.close()
+    until(lambda: heard(site, 0)["workers"] <= 12, "those that were used are gone")
