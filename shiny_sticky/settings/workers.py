@@ -14,8 +14,8 @@ from shiny_sticky import memory
 # Workers that an app may have.
 MOST_WORKERS = 256
 
-# Bytes that a worker takes with a handful of sessions, or with one alone; `auto` knows by them for how many there is
-# memory.
+# Bytes that a worker takes with a handful of sessions, and with one alone. For how many workers there is memory,
+# `auto` knows by them.
 WORKER_BYTES, ISOLATED_BYTES = 64 << 20, 24 << 20
 
 EXAMPLE = "{min: 1, max: 64}"

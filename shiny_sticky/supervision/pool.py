@@ -134,6 +134,11 @@ class Pool:
             self._silent.discard(worker)
             self._publish_if_possible()
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is a worker that new visitors may come to at the moment."""
+        return not self._silent.issuperset(self._loads)
+
     def is_silent(self, worker: str) -> bool:
         """Whether new visitors are not to come to a worker at the moment."""
         return worker in self._silent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from shiny_sticky import processes
 from shiny_sticky.errors import StartFailed
@@ -119,9 +119,26 @@ class Slot:
                 elif reason := why_recycle(self.app.recycle, process):
                     await self._recycle(reason)
                 continue
-            with self._pool.without(self.name):
+            with self._set_apart(process):
                 heard = heard or await process.news(self._further_silence)
                 await self._replace_lost(process, heard)
+
+    @contextlib.contextmanager
+    def _set_apart(self, process: Incarnation) -> Iterator[None]:
+        """Let new visitors come to others while a block runs, as long as these are heard.
+
+        Where a worker has one session alone, so do those who name it: what keeps it is somebody else's. A session's
+        own requests name the process.
+        """
+        with self._pool.without(self.name):
+            apart = self.app.isolated and process.alive and self._pool.is_heard
+            if apart:
+                self._run_dir.link_of(self.name).unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                if apart and process is self.current and process.alive:
+                    self._run_dir.link(process.name)
 
     @property
     def _silence(self) -> float:

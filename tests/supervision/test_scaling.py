@@ -7,7 +7,7 @@ import time
 import pytest
 
 from shiny_sticky.memory import Memory, look
-from shiny_sticky.settings.workers import WORKER_BYTES, WorkerRange
+from shiny_sticky.settings.workers import ISOLATED_BYTES, WORKER_BYTES, WorkerRange
 from shiny_sticky.supervision.scaling import (
     AGAIN_SECONDS,
     LATE_SECONDS,
@@ -91,6 +91,15 @@ def test_after_a_quiet_time_the_emptiest_leaves_of_several_the_last_one():
 )
 def test_nobody_leaves_too_early_nor_beside_another_nor_below_what_is_needed(busy):
     assert decide(WANTED, busy).shrink == ""
+
+
+def test_where_each_session_has_a_worker_there_is_memory_for_more_of_them():
+    alone = Wanted(WorkerRange(1, 64), sessions_per_worker=1, spare=2, isolated=True)
+    tight = Memory(total=1 << 30, available=(1 << 30) // 10 + 1 + 2 * ISOLATED_BYTES)
+    decision = decide(alone, situation(1, 1, 1, memory=tight))
+    assert decision.grow == 2
+    assert "3 sessions in 3 workers (isolation: session, spare: 2)" in decision.reason
+    assert decide(WANTED, situation(80, memory=tight)).grow == 0
 
 
 def test_the_memory_is_that_of_the_machine_or_of_a_group_with_less():
