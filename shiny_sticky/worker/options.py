@@ -111,7 +111,7 @@ class WorkerOptions:
         stop_timeout: seconds that open requests get after SIGTERM.
         drain_timeout: seconds that open sessions get after SIGUSR2.
         max_sessions: websockets that may be open at a time; 0 is no limit.
-        isolated: whether one session is all that the worker ever has.
+        isolated: whether one session is all that the worker ever has; of a fork server: that each of its forks has.
         cookie: the name of the cookie that names the worker.
         empty_flushes: whether Shiny's pages are sent messages that say nothing, too.
         compress_messages: bytes of the smallest message that a websocket compresses; None for none.
