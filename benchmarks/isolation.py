@@ -65,15 +65,14 @@ class Visit:
         self.tabs.append(tab)
 
 
-async def compare(users: int) -> None:
-    """Let users come to both sites, and print what that took."""
+async def compare(users: int, ways: list[str]) -> None:
+    """Let users come to both sites, by turns in different ways to the isolated one, and print what that took."""
     shared, isolated = Visit(SHARED), Visit(ISOLATED)
     with shared.site, isolated.site:
         for each in (shared, isolated):
             each.site.start()
         await asyncio.sleep(5)
         idle = {each: each.memory() for each in (shared, isolated)}
-        ways = list(WAYS)
         for number in range(users):
             for each in (shared, isolated) if number % 2 else (isolated, shared):
                 await each.come(ways[number % len(ways)] if each is isolated and number else "own")
@@ -81,11 +80,10 @@ async def compare(users: int) -> None:
         await asyncio.sleep(5)
         print(f"{users} users on {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}")
         for name, each in (("shared", shared), ("isolation: session", isolated)):
-            memory = each.memory()
-            print(
-                f"{name}: {memory / 1e6:.0f} MB in all, {memory / 1e6 / users:.1f} MB a user with all in it; "
-                f"{(memory - idle[each]) / 1e6 / users:.1f} MB for each that came"
-            )
+            memory, workers = each.memory(), each.site.status()["apps"][0]["workers"]
+            all_in, more = (bytes_ / 1e6 / users for bytes_ in (memory, memory - idle[each]))
+            print(f"{name}: {workers} workers, {memory / 1e6:.0f} MB in all")
+            print(f"  a user: {all_in:.1f} MB with everything in it, {more:.1f} MB without what there was before")
             for way, times in each.times.items():
                 if len(times) > 1:
                     low, median, high = statistics.quantiles([1000 * value for value in times], n=4)
@@ -98,7 +96,11 @@ async def compare(users: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", "--users", type=int, default=60, help="of each site (default: 60)")
-    asyncio.run(compare(parser.parse_args().users))
+    parser.add_argument(
+        "-w", "--ways", nargs="+", choices=WAYS, default=["own"], help="; ".join(map(": ".join, WAYS.items()))
+    )
+    options = parser.parse_args()
+    asyncio.run(compare(options.users, options.ways))
     return 0
 
 

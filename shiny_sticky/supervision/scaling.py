@@ -19,6 +19,9 @@ LATE_SECONDS = 0.5
 # Seconds for which there must have been more workers than are needed, before one leaves.
 QUIET_SECONDS = 60.0
 
+# The same where each session has a worker: the next is forked sooner than others would be found to be late.
+ISOLATED_QUIET_SECONDS = 15.0
+
 # Seconds after a change before another one against lateness, and after a failure before the next attempt.
 AGAIN_SECONDS = 10.0
 
@@ -52,6 +55,11 @@ class Wanted:
         """In the settings' words."""
         share = "isolation: session" if self.isolated else f"sessions_per_worker: {self.sessions_per_worker}"
         return f"{share}, spare: {self.spare}"
+
+    @property
+    def quiet_seconds(self) -> float:
+        """For how long there must have been more workers than are needed, before one leaves."""
+        return ISOLATED_QUIET_SECONDS if self.isolated else QUIET_SECONDS
 
     def needed(self, sessions: int) -> int:
         """Workers for so many sessions."""
@@ -126,8 +134,8 @@ def decide(wanted: Wanted, now: Situation) -> Decision:
             return Decision(grow=min(more, room), reason=reason)
         left = f"{memory.available >> 20} MB of {memory.total >> 20} MB of memory"
         return Decision(reason=f"{reason}, but {left} are all that is left")
-    if len(now.workers) > wanted.needed(now.sessions) and now.quiet >= QUIET_SECONDS and not now.leaving:
-        return _shrink(now)
+    if len(now.workers) > wanted.needed(now.sessions) and now.quiet >= wanted.quiet_seconds and not now.leaving:
+        return _shrink(wanted, now)
     return Decision()
 
 
@@ -143,12 +151,12 @@ def _missing(wanted: Wanted, now: Situation) -> tuple[int, str]:
     return 0, ""
 
 
-def _shrink(now: Situation) -> Decision:
+def _shrink(wanted: Wanted, now: Situation) -> Decision:
     """Let the emptiest leave; of several the one that came last."""
     emptiest = min(reversed(now.workers), key=lambda worker: worker.sessions)
     return Decision(
         shrink=emptiest.name,
-        reason=f"{now}, for {QUIET_SECONDS:.0f} s or longer",
+        reason=f"{now}, for {wanted.quiet_seconds:.0f} s or longer",
     )
 
 

@@ -10,6 +10,7 @@ from shiny_sticky.memory import Memory, look
 from shiny_sticky.settings.workers import ISOLATED_BYTES, WORKER_BYTES, WorkerRange
 from shiny_sticky.supervision.scaling import (
     AGAIN_SECONDS,
+    ISOLATED_QUIET_SECONDS,
     LATE_SECONDS,
     QUIET_SECONDS,
     Situation,
@@ -91,6 +92,14 @@ def test_after_a_quiet_time_the_emptiest_leaves_of_several_the_last_one():
 )
 def test_nobody_leaves_too_early_nor_beside_another_nor_below_what_is_needed(busy):
     assert decide(WANTED, busy).shrink == ""
+
+
+def test_where_each_session_has_a_worker_those_that_nobody_came_to_leave_sooner():
+    alone = Wanted(WorkerRange(1, 64), sessions_per_worker=1, spare=2, isolated=True)
+    left = {"quiet": ISOLATED_QUIET_SECONDS, "settled": 0.0}
+    assert decide(alone, situation(1, 0, 1, 0, 0, **left)).shrink == "app5"
+    assert decide(alone, situation(1, 0, 1, 0, **left)).shrink == ""
+    assert decide(WANTED, situation(1, 0, 1, 0, 0, **left)).shrink == ""
 
 
 def test_where_each_session_has_a_worker_there_is_memory_for_more_of_them():
