@@ -24,6 +24,8 @@ from support.real_site import Site, free_port
 AS_IT_COMES: dict[str, Any] = {"workers": {"min": CORES, "max": 64}}  # as `auto`, but for memory
 AS_IT_WAS: dict[str, Any] = {"workers": 4, "empty_flushes": True}
 
+ONE_EACH: dict[str, Any] = {"workers": {"min": CORES, "max": 256}, "isolation": "session"}
+
 WORKERS = 4
 
 
@@ -89,6 +91,16 @@ class OursAsItWas(Ours):
     def __init__(self) -> None:
         super().__init__(**AS_IT_WAS)
         self.title = "this project, 4 workers, empty messages sent"
+
+
+class OursIsolated(Ours):
+    """The project with a process for each session."""
+
+    key = "ours-isolated"
+
+    def __init__(self) -> None:
+        super().__init__(**ONE_EACH)
+        self.title = "**this project**, `isolation: session`"
 
 
 class Uvicorn(Host):
@@ -218,4 +230,4 @@ def _killing() -> Iterator[list[psutil.Process]]:
                 process.kill()
 
 
-HOSTS = (Ours, OursAsItWas, Uvicorn, HashOverUvicorn, ShinyHub)
+HOSTS = (Ours, OursIsolated, OursAsItWas, Uvicorn, HashOverUvicorn, ShinyHub)

@@ -82,7 +82,15 @@ class Tab(asyncio.Protocol):
         self._waiting: asyncio.Future[None] | None = None
 
     @classmethod
-    async def open(cls, port: int, path: str, inputs: dict[str, Any], outputs: tuple[str, ...], wanted: str) -> Tab:
+    async def open(
+        cls,
+        port: int,
+        path: str,
+        inputs: dict[str, Any],
+        outputs: tuple[str, ...],
+        wanted: str,
+        cookies: str | None = None,
+    ) -> Tab:
         """Load the page, begin a session, and wait for a text in what it sends.
 
         Args:
@@ -91,12 +99,14 @@ class Tab(asyncio.Protocol):
             inputs: at the start.
             outputs: that the page shows.
             wanted: the text.
+            cookies: in place of those that come with the page; None for these.
 
         Raises:
             Refused: by a status, or a close.
             OSError: a connection broke.
         """
-        cookies = await _load_page(port, path)
+        given = await _load_page(port, path)
+        cookies = given if cookies is None else cookies
         loop = asyncio.get_running_loop()
         _, tab = await loop.create_connection(cls, "127.0.0.1", port)
         key = base64.b64encode(os.urandom(16)).decode()

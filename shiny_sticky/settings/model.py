@@ -17,7 +17,9 @@ from pydantic import (
     model_validator,
 )
 
+from shiny_sticky.settings import isolation_model
 from shiny_sticky.settings.front_model import CacheSettings, CookieSettings, NginxSettings, SiteLogSettings
+from shiny_sticky.settings.isolation_model import Isolation
 from shiny_sticky.settings.names import TAG_DIGITS, seat_names, worker_names
 from shiny_sticky.settings.notices_model import NoticeSettings
 from shiny_sticky.settings.process_model import LimitSettings, RecycleSettings
@@ -90,6 +92,9 @@ class AppSettings(Section):
     path: Annotated[str, AfterValidator(mount_path)] = "/"
     """Where the app is mounted."""
 
+    isolation: Isolation = "shared"
+    """Whether sessions share processes; session: each has one of its own, which ends with it."""
+
     workers: Workers = Field(4, validate_default=True)
     """Processes: a number, 1 to 256; or as many as are needed of {min: 1, max: 64}; or auto, of one a core to as
     many as there is memory for."""
@@ -150,6 +155,13 @@ class AppSettings(Section):
 
     limits: LimitSettings = Field({}, validate_default=True)
     """What a worker may take, with the programs that it starts."""
+
+    _isolated_defaults = model_validator(mode="before")(isolation_model.with_defaults)
+
+    @property
+    def isolated(self) -> bool:
+        """Whether each session has a process of its own."""
+        return self.isolation == "session"
 
     @field_validator("python")
     @classmethod
@@ -251,6 +263,7 @@ class Settings(Section):
         mistakes = [
             *self._paths_that_clash(),
             *self._workers_that_clash(),
+            *(mistake for name, app in self.apps.items() for mistake in isolation_model.mistakes(name, app)),
             *self._sockets_that_are_too_long(),
             *self._identity_of_nobody(),
             *cookies_that_browsers_refuse(self.cookie.name, [app.path for app in self.apps.values()]),

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from shiny_sticky import memory
 
 # Workers that an app may have.
 MOST_WORKERS = 256
 
-# Bytes that a worker takes with a handful of sessions: by them `auto` knows for how many there is memory.
-WORKER_BYTES = 64 << 20
+# Bytes that a worker takes with a handful of sessions, and with one alone. For how many workers there is memory,
+# `auto` knows by them.
+WORKER_BYTES, ISOLATED_BYTES = 64 << 20, 24 << 20
 
 EXAMPLE = "{min: 1, max: 64}"
 
@@ -41,16 +42,16 @@ class WorkerRange:
         return self.min == self.max
 
 
-def _by_machine() -> WorkerRange:
+def _by_machine(worker_bytes: int) -> WorkerRange:
     """One a core at least, and as many as there is memory for."""
     cores = min(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MOST_WORKERS
     )
-    return WorkerRange(cores, max(cores, min(MOST_WORKERS, memory.look().total // WORKER_BYTES)))
+    return WorkerRange(cores, max(cores, min(MOST_WORKERS, memory.look().total // worker_bytes)))
 
 
-def _read(value: Any) -> WorkerRange:
-    """The range that a setting means.
+def _read(value: Any, info: ValidationInfo) -> WorkerRange:
+    """The range that a setting means, where `isolation` is read already.
 
     Raises:
         ValueError: with what is allowed.
@@ -58,7 +59,7 @@ def _read(value: Any) -> WorkerRange:
     if isinstance(value, WorkerRange):
         return value
     if value == "auto":
-        return _by_machine()
+        return _by_machine(ISOLATED_BYTES if info.data.get("isolation") == "session" else WORKER_BYTES)
     if isinstance(value, Mapping):
         return _range(value)
     number = _number(value, f"expected a whole number, auto or {EXAMPLE}")

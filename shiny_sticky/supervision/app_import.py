@@ -197,7 +197,14 @@ class AppImport:
         """
         name = self._run_dir.new_fork_server(self.app_name)
         with Channels.open(self._run_dir, name, listens=False) as channels:
-            options = WorkerOptions(name, self._app.target, forks=True, findings=findings, distrust=self.distrust)
+            options = WorkerOptions(
+                name,
+                self._app.target,
+                forks=True,
+                findings=findings,
+                distrust=self.distrust,
+                isolated=self._app.isolated,
+            )
             process = await self.spawn(options, channels, {})
             self._run_dir.note_pid(channels.descriptors.pid_file, process.pid)
             return ForkServerProcess(

@@ -146,6 +146,11 @@ class Pool:
             self._silent.discard(worker)
             self._publish_if_possible()
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is a worker that new visitors may come to at the moment."""
+        return not self._silent.issuperset(self._loads)
+
     def is_silent(self, worker: str) -> bool:
         """Whether new visitors are not to come to a worker at the moment."""
         return worker in self._silent
@@ -169,13 +174,14 @@ class Pool:
     def _publish(self) -> None:
         """Let each seat lead to where it should: to all if no worker is heard, as to wait is better than a refusal.
 
-        As long as nobody has a session, nginx's turn alone is as even as can be, whoever loads pages.
+        As long as nobody has a session, nginx's turn alone is as even as can be, whoever loads pages; but where a
+        worker has one session alone, it is for the page that it has served.
 
         Raises:
             OSError: the disk is full.
         """
         loads = dict.fromkeys(self._loads, 0)
-        if any(self._has_sessions.values()):
+        if self.limit == 1 or any(self._has_sessions.values()):
             loads = {worker: self._load_of(worker) for worker in self._loads}
         heard = {worker: load for worker, load in loads.items() if worker not in self._silent}
         for seats in self._seats.values():

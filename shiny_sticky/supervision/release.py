@@ -221,6 +221,7 @@ class Release:
                 drain_timeout=self._drain_timeout,
                 max_sessions=self.app.max_sessions or 0,
                 frame_ancestors=self._frame_ancestors,
+                isolated=self.app.isolated,
                 cookie=self._cookie,
                 empty_flushes=self.app.empty_flushes,
                 compress_messages=self.app.compress_messages,

@@ -49,25 +49,34 @@ class Scaler:
             leave_alone = self._site.deploying.locked() or not self._site.is_awake(self._app_name)
             if app is not None and not app.workers.is_fixed and not leave_alone:
                 async with self._site.scaling:
-                    full = min(app.sessions_per_worker, app.max_sessions or app.sessions_per_worker)
-                    await self._look(Wanted(app.workers, full, app.spare))
+                    await self._look(Wanted.of(app))
 
     async def _look(self, wanted: Wanted) -> None:
         """Decide, and do it."""
-        now = self._situation()
+        now = self._situation(wanted.isolated)
         if wanted.needed(now.demand) >= len(now.workers):
             self._quiet_since = time.monotonic()
         decision = decide(wanted, now)
-        self._say(decision, len(now.workers))
+        if decision.short_of_memory:
+            self._site.short_of_memory.add(self._app_name)
+        else:
+            self._site.short_of_memory.discard(self._app_name)
+        self._say(decision, len(now.workers), quietly=wanted.isolated)
         if decision.grow and time.monotonic() >= self._failed_at + AGAIN_SECONDS:
             await self._grow(decision.grow)
         elif decision.shrink:
-            self._shrink(decision.shrink)
+            self._site.retire([decision.shrink])
+            self._changed_at = time.monotonic()
+            if not wanted.isolated:  # of those that a crowd has left behind, one goes at each look
+                self._quiet_since = self._changed_at
 
-    def _situation(self) -> Situation:
+    def _situation(self, isolated: bool) -> Situation:
         now = time.monotonic()
         serving = [(slot.name, slot.current) for slot in self._site.slots_of(self._app_name) if slot.current]
-        leaving = any(slot.release.app_name == self._app_name and slot.alive for slot in self._site.retired)
+        # Of those whose one session goes on after a deploy, some always are.
+        leaving = not isolated and any(
+            slot.release.app_name == self._app_name and slot.alive for slot in self._site.retired
+        )
         return Situation(
             workers=[WorkerLoad(name, one.sessions + one.expected, one.late) for name, one in serving],
             look_at_memory=memory.look,
@@ -77,8 +86,14 @@ class Scaler:
             waiting=self._site.waiting.get(self._app_name, 0),
         )
 
-    def _say(self, decision: Decision, workers: int) -> None:
-        """Tell what is done and why; what is not done, once."""
+    def _say(self, decision: Decision, workers: int, quietly: bool) -> None:
+        """Tell what is done and why; what is not done, once.
+
+        Args:
+            decision: what it is.
+            workers: that there are.
+            quietly: tell `status` alone what is done, which is something for each session.
+        """
         if decision.grow:
             done = f"grows from {workers} to {workers + decision.grow} workers"
         elif decision.shrink:
@@ -88,7 +103,8 @@ class Scaler:
         said = f"{done}: {decision.reason}" if decision.reason else ""
         acts = bool(decision.grow or decision.shrink)
         if said and (acts or not self._kept):
-            self._site.output.event(f"App {self._app_name} {said}")
+            if not (acts and quietly):
+                self._site.output.event(f"App {self._app_name} {said}")
             self._site.scaled[self._app_name] = said
         self._kept = "" if acts else said
 
@@ -117,8 +133,3 @@ class Scaler:
         draining = {slot.name for slot in self._site.retired if slot.alive}
         free = [name for name in worker_names(self._app_name, most) if name not in self._site.slots]
         return sorted(free, key=lambda name: name in draining)
-
-    def _shrink(self, name: str) -> None:
-        """Let a worker go: it takes nobody more, and ends with its last session."""
-        self._site.retire([name])
-        self._changed_at = self._quiet_since = time.monotonic()

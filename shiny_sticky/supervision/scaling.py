@@ -10,13 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shiny_sticky.memory import Memory
-from shiny_sticky.settings.workers import WORKER_BYTES, WorkerRange
+from shiny_sticky.settings.model import AppSettings
+from shiny_sticky.settings.workers import ISOLATED_BYTES, WORKER_BYTES, WorkerRange
 
 # Seconds by which a worker's event loop is late, on average over ten, from which on it has too much to do.
 LATE_SECONDS = 0.5
 
 # Seconds for which there must have been more workers than are needed, before one leaves.
 QUIET_SECONDS = 60.0
+
+# The same where each session has a worker: the next is forked sooner than others would be found to be late.
+ISOLATED_QUIET_SECONDS = 15.0
 
 # Seconds after a change before another one against lateness, and after a failure before the next attempt.
 AGAIN_SECONDS = 10.0
@@ -33,11 +37,30 @@ class Wanted:
         workers: how many there may be.
         sessions_per_worker: what each should have at most.
         spare: how many more there should be, so that nobody waits for a fork.
+        isolated: whether each session has a worker of its own.
     """
 
     workers: WorkerRange
     sessions_per_worker: int
     spare: int
+    isolated: bool = False
+
+    @classmethod
+    def of(cls, app: AppSettings) -> Wanted:
+        """What an app's settings want."""
+        full = min(app.sessions_per_worker, app.max_sessions or app.sessions_per_worker)
+        return cls(app.workers, full, app.spare, app.isolated)
+
+    @property
+    def rule(self) -> str:
+        """In the settings' words."""
+        share = "isolation: session" if self.isolated else f"sessions_per_worker: {self.sessions_per_worker}"
+        return f"{share}, spare: {self.spare}"
+
+    @property
+    def quiet_seconds(self) -> float:
+        """For how long there must have been more workers than are needed, before one leaves."""
+        return ISOLATED_QUIET_SECONDS if self.isolated else QUIET_SECONDS
 
     def needed(self, sessions: int) -> int:
         """Workers for so many sessions."""
@@ -104,11 +127,13 @@ class Decision:
         grow: workers to be started.
         shrink: the worker that is to leave; empty if none is.
         reason: to stand behind a colon in the log; empty if there is nothing to say.
+        short_of_memory: whether workers are needed that there is no memory for.
     """
 
     grow: int = 0
     shrink: str = ""
     reason: str = ""
+    short_of_memory: bool = False
 
 
 def decide(wanted: Wanted, now: Situation) -> Decision:
@@ -116,12 +141,12 @@ def decide(wanted: Wanted, now: Situation) -> Decision:
     more, reason = _missing(wanted, now)
     if more:
         memory = now.look_at_memory()
-        if room := _room(memory):
+        if room := _room(memory, ISOLATED_BYTES if wanted.isolated else WORKER_BYTES):
             return Decision(grow=min(more, room), reason=reason)
         left = f"{memory.available >> 20} MB of {memory.total >> 20} MB of memory"
-        return Decision(reason=f"{reason}, but {left} are all that is left")
-    if len(now.workers) > wanted.needed(now.demand) and now.quiet >= QUIET_SECONDS and not now.leaving:
-        return _shrink(now)
+        return Decision(reason=f"{reason}, but {left} are all that is left", short_of_memory=True)
+    if len(now.workers) > wanted.needed(now.demand) and now.quiet >= wanted.quiet_seconds and not now.leaving:
+        return _shrink(wanted, now)
     return Decision()
 
 
@@ -129,8 +154,7 @@ def _missing(wanted: Wanted, now: Situation) -> tuple[int, str]:
     """How many workers more there should be, and why."""
     more = wanted.needed(now.demand) - len(now.workers)
     if more > 0:
-        rule = f"sessions_per_worker: {wanted.sessions_per_worker}, spare: {wanted.spare}"
-        return more, f"{now} ({rule})"
+        return more, f"{now} ({wanted.rule})"
     late = [worker for worker in now.workers if worker.late >= LATE_SECONDS and worker.sessions > 1]
     if late and len(now.workers) < wanted.workers.max and now.settled >= AGAIN_SECONDS:
         worst = max(late, key=lambda worker: worker.late)
@@ -138,16 +162,16 @@ def _missing(wanted: Wanted, now: Situation) -> tuple[int, str]:
     return 0, ""
 
 
-def _shrink(now: Situation) -> Decision:
+def _shrink(wanted: Wanted, now: Situation) -> Decision:
     """Let the emptiest leave; of several the one that came last."""
     emptiest = min(reversed(now.workers), key=lambda worker: worker.sessions)
     return Decision(
         shrink=emptiest.name,
-        reason=f"{now}, for {QUIET_SECONDS:.0f} s or longer",
+        reason=f"{now}, for {wanted.quiet_seconds:.0f} s or longer",
     )
 
 
-def _room(memory: Memory) -> int:
+def _room(memory: Memory, worker_bytes: int) -> int:
     """For how many workers there is memory, beside what stays free."""
     reserve = min(MOST_RESERVE, RESERVE * memory.total)
-    return max(0, int((memory.available - reserve) // WORKER_BYTES))
+    return max(0, int((memory.available - reserve) // worker_bytes))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from shiny_sticky.front.nginx_process import Front
 from shiny_sticky.output import Output
-from shiny_sticky.settings.model import Settings
+from shiny_sticky.settings.model import AppSettings, Settings
 from shiny_sticky.settings.names import is_worker_of, seat_names, worker_names, worker_of
-from shiny_sticky.settings.workers import WorkerRange
 from shiny_sticky.supervision.announcement import Announcement
 from shiny_sticky.supervision.cgroups import Groups
 from shiny_sticky.supervision.leftovers import OrphanProcess
 from shiny_sticky.supervision.pool import Pool
+from shiny_sticky.supervision.recycling import RecycleTurn
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
-from shiny_sticky.supervision.slot import RecycleTurn, Slot
+from shiny_sticky.supervision.scaling import Wanted
+from shiny_sticky.supervision.slot import Slot
 from shiny_sticky.worker.protocol import Announce
 
 # Renders nginx's configuration for settings and has nginx test it; writes it if the second argument is true. The
@@ -47,6 +49,7 @@ class Site:
         deploying: held while a deploy or restart replaces processes.
         scaling: held while an app gets more workers or fewer, and by a deploy.
         scaled: what was done last about the number of an app's workers, or not, and why; by app.
+        short_of_memory: the apps that need more workers than there is memory for.
         waiting: how many visitors wait for a place; by app, where any do.
         announcement: what all pages show.
         started_at: Unix time, in seconds.
@@ -73,6 +76,7 @@ class Site:
         self.deploying = asyncio.Lock()
         self.scaling = asyncio.Lock()
         self.scaled: dict[str, str] = {}
+        self.short_of_memory: set[str] = set()
         self.waiting: dict[str, int] = {}
         self.announcement = Announcement(run_dir.path)
         self.started_at = time.time()
@@ -103,7 +107,7 @@ class Site:
         wanted: dict[str, Release] = {}
         for app_name, app in settings.apps.items():
             release = self.new_release(app_name, settings)
-            wanted |= dict.fromkeys(self._wanted_workers(app_name, app.workers), release)
+            wanted |= dict.fromkeys(self._wanted_workers(app_name, app), release)
         return wanted
 
     def new_release(self, app_name: str, settings: Settings) -> Release:
@@ -119,12 +123,21 @@ class Site:
         self.releases.append(release)
         return release
 
-    def _wanted_workers(self, app_name: str, workers: WorkerRange) -> list[str]:
-        """The workers of an app that go on, and those that it needs to have as many as it must."""
-        possible = worker_names(app_name, workers.max)
-        serving = [name for name in possible if name in self.slots]
-        missing = [name for name in possible if name not in self.slots][: max(0, workers.min - len(serving))]
-        return serving + missing
+    def _wanted_workers(self, app_name: str, app: AppSettings) -> list[str]:
+        """The workers of an app that go on, and those that it needs to have as many as it must.
+
+        Where a worker has one session alone, those that have it do not go on: their processes drain with it.
+        """
+        possible = worker_names(app_name, app.workers.max)
+        serving = [name for name in possible if name in self.slots and not (app.isolated and self._is_taken(name))]
+        others = sorted((name for name in possible if name not in serving), key=lambda name: name in self.slots)
+        fewest = Wanted.of(app).needed(0) if app.isolated else app.workers.min
+        return serving + others[: max(0, fewest - len(serving))]
+
+    def _is_taken(self, name: str) -> bool:
+        """Whether a worker has, or had, a session."""
+        process = self.slots[name].current
+        return process is not None and process.sessions_served > 0
 
     def slots_of(self, app_name: str) -> list[Slot]:
         """The slots of an app that new clients come to, the newest last."""
@@ -193,7 +206,24 @@ class Site:
         """A slot for a worker, not filled yet, and not in the table."""
         turn = self._recycle_turns.setdefault(release.app_name, RecycleTurn())
         pool = self._pool_of(release.app_name, release.app.workers.max)
-        return Slot(name, release, self.run_dir, pool, self.output, turn, self.deploying, self.announcement)
+        slot = Slot(name, release, self.run_dir, pool, self.output, turn, self.deploying, self.announcement)
+        slot.let_go = functools.partial(self._let_go, slot)
+        return slot
+
+    def _let_go(self, slot: Slot) -> bool:
+        """Take a worker out of the table that can have no session any more, if its app has more than it needs.
+
+        Returns:
+            Whether that was done.
+        """
+        if self.deploying.locked() or self.slots.get(slot.name) is not slot:
+            return False
+        others = [other.current for other in self.slots_of(slot.release.app_name) if other is not slot]
+        sessions = sum(process.sessions + process.expected for process in others if process is not None)
+        if len(others) < Wanted.of(slot.app).needed(sessions + self.waiting.get(slot.release.app_name, 0)):
+            return False
+        self.retire([slot.name])
+        return True
 
     def _pool_of(self, app_name: str, seats: int) -> Pool:
         """Where the visitors of an app come to; with so many seats if it is new."""

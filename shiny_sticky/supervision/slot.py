@@ -5,38 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 
 from shiny_sticky import processes
 from shiny_sticky.errors import StartFailed
 from shiny_sticky.output import Output
 from shiny_sticky.settings.model import AppSettings
-from shiny_sticky.settings.process_model import RecycleSettings
 from shiny_sticky.supervision.activation import ActivationSocket
 from shiny_sticky.supervision.announcement import Announcement
 from shiny_sticky.supervision.incarnation import Incarnation
 from shiny_sticky.supervision.pool import SILENT_SECONDS, Pool
+from shiny_sticky.supervision.recycling import RecycleTurn, is_over, why_recycle
 from shiny_sticky.supervision.release import Release
 from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.worker.protocol import Announce
-
-
-@dataclass
-class RecycleTurn:
-    """Whose turn it is to be recycled: one slot of an app at a time, and none for a while after a failure.
-
-    Attributes:
-        lock: held by the slot that is being recycled.
-        not_before: on the event loop's clock, in seconds.
-    """
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    not_before: float = 0.0
-
-    @property
-    def free(self) -> bool:
-        """Whether a slot may be recycled now."""
-        return not self.lock.locked() and asyncio.get_running_loop().time() >= self.not_before
 
 
 class Slot:
@@ -58,6 +40,7 @@ class Slot:
         waiting: the socket that its next process takes over; None unless it sleeps, or is being woken.
         draining: earlier ones that still have sessions.
         restarts: how often it was filled again after a failure.
+        let_go: retires it if the app has more workers than it needs; gives whether that was done.
     """
 
     def __init__(
@@ -77,6 +60,7 @@ class Slot:
         self.waiting: ActivationSocket | None = None
         self.draining: set[Incarnation] = set()
         self.restarts = 0
+        self.let_go: Callable[[], bool] = lambda: False
         self._run_dir = run_dir
         self._pool = pool
         self._output = output
@@ -121,7 +105,7 @@ class Slot:
             await self._start_current()
 
     async def keep_filled(self) -> None:
-        """Replace the process whenever it is dead, hung, or due to be recycled, until the slot is retired.
+        """Replace the process whenever it is dead, hung, over, or due to be recycled, until the slot is retired.
 
         The one place where that is decided. A deploy calls :meth:`replace`, which wakes the wait below.
         """
@@ -130,12 +114,31 @@ class Slot:
             if process is not self.current:
                 continue
             if heard and process.alive:
-                if reason := why_recycle(self.app.recycle, process):
+                if is_over(self.app, process):
+                    await self._follow(process)
+                elif reason := why_recycle(self.app.recycle, process):
                     await self._recycle(reason)
                 continue
-            with self._pool.without(self.name):
+            with self._set_apart(process):
                 heard = heard or await process.news(self._further_silence)
                 await self._replace_lost(process, heard)
+
+    @contextlib.contextmanager
+    def _set_apart(self, process: Incarnation) -> Iterator[None]:
+        """Let new visitors come to others while a block runs, as long as these are heard.
+
+        Where a worker has one session alone, so do those who name it: what keeps it is somebody else's. A session's
+        own requests name the process.
+        """
+        with self._pool.without(self.name):
+            apart = self.app.isolated and process.alive and self._pool.is_heard
+            if apart:
+                self._run_dir.link_of(self.name).unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                if apart and process is self.current and process.alive:
+                    self._run_dir.link(process.name)
 
     @property
     def _silence(self) -> float:
@@ -246,7 +249,8 @@ class Slot:
     def _report_load(self, process: Incarnation, by_page: int, by_session: int) -> None:
         """Let the pool know of the process that serves, and who has come to it by a seat: for what."""
         if process is self.current:
-            self._pool.report(self.name, process.sessions, process.expected, by_page, by_session)
+            taken = 1 if is_over(self.app, process) else process.sessions
+            self._pool.report(self.name, taken, process.expected, by_page, by_session)
 
     async def _restart_on_exit(self, process: Incarnation) -> None:
         """Fill the slot again, as long as nobody else does."""
@@ -294,6 +298,22 @@ class Slot:
                 self.report_failure(failure)
                 self._recycle_turn.not_before = asyncio.get_running_loop().time() + self._backoff.LONGEST
 
+    async def _follow(self, process: Incarnation) -> None:
+        """Let a process end whose one session is over, and another one follow if the app needs as many."""
+        async with self._recycle_turn.renewals:
+            if process is not self.current or self._recycle_turn.resting or self.let_go():
+                return
+            async with self._filling:
+                if process is not self.current:
+                    return
+                try:
+                    await self._start_current()
+                except StartFailed as failure:
+                    self.report_failure(failure)
+                    self._recycle_turn.not_before = asyncio.get_running_loop().time() + self._backoff.LONGEST
+                    return
+        self._drain(process)
+
     def _drain(self, old: Incarnation | None) -> None:
         """Let a process that was replaced end with its last session."""
         if old is None:
@@ -305,17 +325,6 @@ class Slot:
 
     def _forget(self, old: Incarnation) -> None:
         self.draining.discard(old)
+        if self.app.isolated and old.sessions_served:  # as each session does
+            return
         self._output.event(f"{old.name} (pid {old.pid}) has left")
-
-
-def why_recycle(limits: RecycleSettings, process: Incarnation) -> str:
-    """Why a process should be replaced by now; empty if it should not."""
-    if limits.sessions_served is not None and process.sessions_served >= limits.sessions_served:
-        return f"it has served {process.sessions_served} sessions (recycle.sessions_served)"
-    if limits.lifetime is not None and process.uptime >= limits.lifetime:
-        return f"it has served for {process.uptime:.0f} s (recycle.lifetime)"
-    if limits.max_memory is not None:
-        memory = processes.memory(process.pid)
-        if memory > limits.max_memory:
-            return f"it has grown to {memory / (1 << 20):.0f} MB (recycle.max_memory)"
-    return ""

@@ -104,6 +104,7 @@ class AppStatus:
         waiting: visitors for whom there is no place, and who wait for one.
         room: sessions that they take before another worker is started.
         scaled: what was done last about the number of workers, or not, and why; empty if nothing was.
+        isolated: whether each session has a worker of its own.
     """
 
     name: str
@@ -115,6 +116,7 @@ class AppStatus:
     waiting: int
     room: int
     scaled: str
+    isolated: bool = False
 
     @classmethod
     def of(cls, site: Site, name: str) -> AppStatus:
@@ -132,6 +134,7 @@ class AppStatus:
             waiting=site.waiting.get(name, 0),
             room=max(0, len(serving) * app.sessions_per_worker - sessions),
             scaled=site.scaled.get(name, ""),
+            isolated=app.isolated,
         )
 
 
@@ -201,7 +204,10 @@ def scaled(status: dict[str, Any]) -> list[str]:
     """A line for each app that has as many workers as it needs: how many, and why."""
     lines = []
     for app in status["apps"]:
-        if app["min"] < app["max"]:
+        if app["isolated"]:
+            each = f"{app['sessions']} sessions{_apart(app)} of {app['max']} at most, each in a process of its own"
+            lines.append(f"{app['name']}: {each}; {app['workers']} workers, {app['room']} of them free")
+        elif app["min"] < app["max"]:
             bounds = f"{app['workers']} of {app['min']} to {app['max']} workers"
             last = f"; it {app['scaled']}" if app["scaled"] else ""
             sessions = f"{app['sessions']} sessions{_apart(app)}"

@@ -81,6 +81,14 @@ class WaitingRoom:
         free = self._site.pool(self._app_name).free
         return MOST if free is None else free
 
+    @property
+    def _to_come(self) -> int:
+        """Workers that are started when somebody comes, where each session has one; handshakes wait for that."""
+        app = self._site.settings.apps[self._app_name]
+        if not app.isolated or self._app_name in self._site.short_of_memory:
+            return 0
+        return app.workers.max - len(self._site.slots_of(self._app_name))
+
     async def run(self) -> None:
         """Keep the room until cancelled, or until the settings limit the app's sessions no more."""
         pool = self._site.pool(self._app_name)
@@ -113,7 +121,7 @@ class WaitingRoom:
             self._site.waiting[self._app_name] = waiting
             self._site.news_of(self._app_name).set()  # more workers may be needed
         self._say(waiting)
-        self._tell(processes, closed=waiting > 0 or self._free <= self._line.on_their_way)
+        self._tell(processes, closed=waiting > 0 or self._free + self._to_come <= self._line.on_their_way)
 
     def _newly_admitted(self, processes: Iterable[Incarnation]) -> int:
         """How many of those whose turn it was have been served their page since the last look."""

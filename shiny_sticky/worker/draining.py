@@ -21,6 +21,7 @@ class WorkerState:
     Args:
         max_sessions: websockets that may be open at a time; 0 is no limit.
         visitors: those who have no session yet.
+        isolated: whether one session is all that it ever has; the launcher ends it when that is over.
 
     Attributes:
         notices: what pages are told beside what the app says.
@@ -36,11 +37,12 @@ class WorkerState:
         on_change: called when there are more or fewer sessions, or some are about to come.
     """
 
-    def __init__(self, max_sessions: int = 0, visitors: Visitors | None = None) -> None:
+    def __init__(self, max_sessions: int = 0, visitors: Visitors | None = None, isolated: bool = False) -> None:
         self.notices = Notices()
         self.gate = GateState()
         self.visitors = visitors or Visitors("", "")
         self.max_sessions = max_sessions
+        self.isolated = isolated
         self.handshakes = 0
         self.sessions = 0
         self.suspended = 0
@@ -56,7 +58,8 @@ class WorkerState:
     @property
     def full(self) -> bool:
         """Whether no other session is welcome."""
-        return self.draining or 0 < self.max_sessions <= self.sessions + self.handshakes
+        used_up = self.isolated and self.sessions_served > 0
+        return self.draining or used_up or 0 < self.max_sessions <= self.sessions + self.handshakes
 
     @property
     def _open(self) -> int:

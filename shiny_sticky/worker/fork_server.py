@@ -35,6 +35,7 @@ class ForkServer:
     Attributes:
         channel: the launcher is told on it what becomes of the import and the forks; in a fork that one's own.
         options: what this process is to do: in a fork, what a worker does.
+        proven: whether a fork of the app has answered before.
     """
 
     def __init__(self, options: WorkerOptions) -> None:
@@ -42,6 +43,7 @@ class ForkServer:
         self.options = options
         self.channel = ControlChannel.of(options)
         self._descriptors = [options.descriptors.pid_file]  # which forks close
+        self.proven = False
         self._children: set[int] = set()
         self._wanted = True  # until the launcher has another, or has ended
         self._handlers: after_fork.Handlers = {}
@@ -95,6 +97,10 @@ class ForkServer:
         from .server import load_server
 
         load_server()
+        if self.options.isolated and not ready.left:  # else the app's import is not over yet
+            from .rehearsal import rehearse
+
+            rehearse()
         self._end_with_launcher(False)
         after_fork.take_name(self.options.name)
         self._prepare()
@@ -111,6 +117,7 @@ class ForkServer:
         self._poll.register(woken, select.POLLIN)
         self._poll.register(self.channel.descriptor, select.POLLIN)
         self._on_proven = on_proven
+        self.proven = ready.proven
         self.tell(ready)
         while self._wanted or self._children:
             for descriptor, _ in self._poll.poll():
@@ -158,6 +165,7 @@ class ForkServer:
             if isinstance(asked, Retire):
                 self._wanted = False
             elif isinstance(asked, Proven):
+                self.proven = True
                 self._on_proven()
             elif isinstance(asked, Fork):
                 options = WorkerOptions.from_json(asked.options)

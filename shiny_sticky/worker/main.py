@@ -55,16 +55,25 @@ def run_fork_server(options: WorkerOptions) -> int:
     if loaded is None:
         return 0
     # From here on this is a fork, and does as if it had been spawned.
-    return serve_app(loaded.app, server.options, server.channel)
+    # One that is for one session is spared the memory that a page takes which nobody has asked for, once it is
+    # known that forks of this app can make pages.
+    return serve_app(loaded.app, server.options, server.channel, not (server.options.isolated and server.proven))
 
 
-def serve_app(app: ASGIApp, options: WorkerOptions, channel: ControlChannel) -> int:
-    """Serve a loaded app until the worker is to end."""
+def serve_app(app: ASGIApp, options: WorkerOptions, channel: ControlChannel, renders: bool = True) -> int:
+    """Serve a loaded app until the worker is to end.
+
+    Args:
+        app: the ASGI app.
+        options: the worker's.
+        channel: to the launcher.
+        renders: whether a Shiny app's page is rendered before anybody asks for it.
+    """
     from .server import serve
 
-    state = WorkerState(options.max_sessions, Visitors(options.name, options.cookie))
+    state = WorkerState(options.max_sessions, Visitors(options.name, options.cookie), options.isolated)
     page = options.path if is_shiny(app) else ""
-    serve(stack.build(app, options, state), state, channel, options, page)
+    serve(stack.build(app, options, state), state, channel, options, page, renders)
     return 0
 
 

@@ -112,6 +112,7 @@ class WorkerOptions:
         drain_timeout: seconds that open sessions get after SIGUSR2.
         max_sessions: websockets that may be open at a time; 0 is no limit.
         frame_ancestors: who may show its pages in a frame, as Content-Security-Policy says it; empty for everybody.
+        isolated: whether one session is all that the worker ever has; of a fork server: that each of its forks has.
         cookie: the name of the cookie that names the worker.
         empty_flushes: whether Shiny's pages are sent messages that say nothing, too.
         compress_messages: bytes of the smallest message that a websocket compresses; None for none.
@@ -139,6 +140,7 @@ class WorkerOptions:
     drain_timeout: float = 0
     max_sessions: int = 0
     frame_ancestors: str = ""
+    isolated: bool = False
     cookie: str = ""
     empty_flushes: bool = False
     compress_messages: int | None = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import math
 import signal
 import socket
+import sys
 from collections import deque
 from typing import cast
 
@@ -32,6 +34,9 @@ BEAT_SECONDS = 1
 # Beats over which the event loop's lateness is averaged.
 LATE_BEATS = 10
 
+# What anyio imports when it is first used; it takes 25 ms.
+WITH_FIRST_FILE = ("anyio._backends._asyncio", "anyio._core._fileio")
+
 # The first version of uvloop that does.
 WRITES_AT_ONCE = (0, 23)
 
@@ -44,7 +49,8 @@ class Server(uvicorn.Server):
         state: what is open.
         channel: the launcher is told on it.
         drain_timeout: seconds that sessions get from then on, before they are closed (1012, service restart).
-        page: the path of a Shiny app's page, to render before anything else; empty for other apps.
+        page: the path of a Shiny app's page; empty for other apps.
+        renders: whether that is rendered before anything else.
     """
 
     def __init__(
@@ -54,12 +60,14 @@ class Server(uvicorn.Server):
         channel: ControlChannel,
         drain_timeout: float,
         page: str,
+        renders: bool,
     ) -> None:
         super().__init__(config)
         self._state = state
         self._channel = channel
         self._drain_timeout = drain_timeout
         self._page = page
+        self._renders = renders
         self._telling = False
         self._late: deque[float] = deque(maxlen=LATE_BEATS)  # seconds
         self._beats: asyncio.Task[None] | None = None
@@ -73,7 +81,7 @@ class Server(uvicorn.Server):
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGUSR2, self._start_draining)
             self._channel.on_message = lambda message: loop.call_soon_threadsafe(self._obey, message)
-            if self._page:
+            if self._page and self._renders:
                 await render_page(cast("ASGIApp", self.config.app), self._page)
             self._channel.tell(Ready(shiny=bool(self._page)))
             self._state.on_change = self._tell_soon
@@ -163,14 +171,19 @@ def event_loop() -> str:
 
 
 def load_server() -> None:
-    """Import all that uvicorn serves with, as it would itself; no event loop is made."""
+    """Import all that uvicorn serves with, as it would itself, and Starlette files; no event loop is made."""
+    for module in WITH_FIRST_FILE if "anyio" in sys.modules else ():
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
     config = uvicorn.Config(render_page, log_config=None, loop=event_loop())
     config.load()
     if hasattr(config, "get_loop_factory"):  # an older uvicorn does without this saving
         config.get_loop_factory()
 
 
-def serve(app: ASGIApp, state: WorkerState, channel: ControlChannel, options: WorkerOptions, page: str) -> None:
+def serve(
+    app: ASGIApp, state: WorkerState, channel: ControlChannel, options: WorkerOptions, page: str, renders: bool
+) -> None:
     """Serve an app until SIGTERM, or until it is drained.
 
     Args:
@@ -178,7 +191,8 @@ def serve(app: ASGIApp, state: WorkerState, channel: ControlChannel, options: Wo
         state: in which that counts what is open.
         channel: the launcher is told on it when the app answers, and how it is.
         options: the worker's, with its descriptors.
-        page: the path of a page to render before anything else; empty for none.
+        page: as :class:`Server` takes it.
+        renders: likewise.
     """
     assert options.descriptors is not None and options.descriptors.listen is not None
     listener = socket.socket(fileno=options.descriptors.listen)
@@ -198,4 +212,4 @@ def serve(app: ASGIApp, state: WorkerState, channel: ControlChannel, options: Wo
     config.http_protocol_class = behind_nginx(config.http_protocol_class, state)
     if options.compress_messages is not None:
         config.ws_protocol_class = compressing(config.ws_protocol_class, options.compress_messages)
-    Server(config, state, channel, options.drain_timeout, page).run(sockets=[listener])
+    Server(config, state, channel, options.drain_timeout, page, renders).run(sockets=[listener])

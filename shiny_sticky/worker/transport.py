@@ -12,6 +12,10 @@ from .resume.wire import RESUMED_AT
 # Seconds that nginx gets to close a websocket's connection, after the worker has.
 LINGER_SECONDS = 2
 
+# Seconds that a handshake waits at a worker that has the only session it may have, before nginx asks the next one.
+# Meanwhile the launcher forks more, which takes a tenth of a second. nginx asks each worker once.
+FULL_SECONDS = 0.2
+
 
 class CorkedTransport:
     """A transport that gathers what is written, until it is told to send it or the event loop's next step.
@@ -188,12 +192,19 @@ def behind_nginx(protocol: Any, state: WorkerState) -> Any:
 
         def handle_websocket_upgrade(self, *event: Any) -> None:  # h11's comes with the request
             if state.full and not RESUMED_AT.search(_asked_path(self)):
-                self.transport.close()
-                state.visitors.gone_elsewhere({"path": _asked_path(self), "headers": self.headers})
-                state.on_change()
+                self._turn_away()
             else:
                 self.transport = LingeringTransport(self.transport.uncork(), self.loop)
                 super().handle_websocket_upgrade(*event)
+
+        def _turn_away(self) -> None:
+            """Hang up: at once on who has come by name, for others are free; on who was sent here, in a moment."""
+            named = state.visitors.turn_away({**self.scope, "path": _asked_path(self)})
+            state.on_change()
+            if state.isolated and not named:
+                self.loop.call_later(FULL_SECONDS, self.transport.close)
+            else:
+                self.transport.close()
 
     return BehindNginx
 

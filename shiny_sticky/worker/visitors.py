@@ -56,16 +56,22 @@ class Visitors:
         """A page that says to wait is served; it has taken a seat as any other has, and no session comes of it."""
         self.pages_taken += not self.is_named(scope)
 
-    def gone_elsewhere(self, scope: Scope) -> None:
-        """A websocket is left to another worker; of a page that was expected, if it names this one."""
-        if self.expected and self.is_named(scope):
-            self._pages.popleft()
-
     def handshake(self, scope: Scope) -> None:
         """A websocket has come; likely of a page that was expected."""
         if self.expected:
             self._pages.popleft()
         self.sessions_taken += not self.is_named(scope)
+
+    def turn_away(self, scope: Scope) -> bool:
+        """A websocket has come that has no place here, and neither has its page then, if it names this worker.
+
+        Returns:
+            Whether it does; else it has come by a seat.
+        """
+        named = self.is_named(scope)
+        if named and self.expected:
+            self._pages.popleft()
+        return named
 
     def is_named(self, scope: Scope) -> bool:
         """Whether the visitor has come because a cookie or URL names this worker, not by a seat."""

@@ -32,6 +32,18 @@ MISTAKES = [
     ("apps:\n  app:\n    workers: 300", ":3: apps.app.workers: expected less than or equal to 256, got 300"),
     ("apps:\n  app:\n    workers: 0", ":3: apps.app.workers: expected greater than or equal to 1, got 0"),
     (
+        "apps:\n  app:\n    isolation: sessions",
+        ":3: apps.app.isolation: expected 'shared' or 'session', got 'sessions'",
+    ),
+    (
+        "apps:\n  app:\n    isolation: session\n    max_sessions: 4",
+        ":4: apps.app.max_sessions: with isolation: session it is 1, not 4; leave it out",
+    ),
+    (
+        "apps:\n  app:\n    sessions_per_worker: 8\n    max_sessions: null\n    isolation: session",
+        ":4: apps.app.max_sessions: with isolation: session it is 1, not null; leave it out",
+    ),
+    (
         "apps:\n  app:\n    workers: '4'",
         ":3: apps.app.workers: expected a whole number, auto or {min: 1, max: 64}, got '4'",
     ),

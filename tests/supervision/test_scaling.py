@@ -7,9 +7,10 @@ import time
 import pytest
 
 from shiny_sticky.memory import Memory, look
-from shiny_sticky.settings.workers import WORKER_BYTES, WorkerRange
+from shiny_sticky.settings.workers import ISOLATED_BYTES, WORKER_BYTES, WorkerRange
 from shiny_sticky.supervision.scaling import (
     AGAIN_SECONDS,
+    ISOLATED_QUIET_SECONDS,
     LATE_SECONDS,
     QUIET_SECONDS,
     Situation,
@@ -99,6 +100,23 @@ def test_nobody_leaves_too_early_nor_beside_another_nor_below_what_is_needed(bus
     assert decide(WANTED, busy).shrink == ""
 
 
+def test_where_each_session_has_a_worker_those_that_nobody_came_to_leave_sooner():
+    alone = Wanted(WorkerRange(1, 64), sessions_per_worker=1, spare=2, isolated=True)
+    left = {"quiet": ISOLATED_QUIET_SECONDS, "settled": 0.0}
+    assert decide(alone, situation(1, 0, 1, 0, 0, **left)).shrink == "app5"
+    assert decide(alone, situation(1, 0, 1, 0, **left)).shrink == ""
+    assert decide(WANTED, situation(1, 0, 1, 0, 0, **left)).shrink == ""
+
+
+def test_where_each_session_has_a_worker_there_is_memory_for_more_of_them():
+    alone = Wanted(WorkerRange(1, 64), sessions_per_worker=1, spare=2, isolated=True)
+    tight = Memory(total=1 << 30, available=(1 << 30) // 10 + 1 + 2 * ISOLATED_BYTES)
+    decision = decide(alone, situation(1, 1, 1, memory=tight))
+    assert decision.grow == 2
+    assert "3 sessions in 3 workers (isolation: session, spare: 2)" in decision.reason
+    assert decide(WANTED, situation(80, memory=tight)).grow == 0
+
+
 def test_the_memory_is_that_of_the_machine_or_of_a_group_with_less():
     found = look()
     assert 0 <= found.available <= found.total
@@ -114,11 +132,14 @@ def test_status_says_how_many_there_are_and_why_for_apps_whose_number_changes():
         "suspended": 0,
         "room": 15,
         "scaled": "grows from 2 to 3",
+        "isolated": False,
     }
     status = {"apps": [app, {**app, "name": "other", "min": 8}]}
     assert scaled(status) == ["app: 3 of 1 to 8 workers, 9 sessions, room for 15 more; it grows from 2 to 3"]
     (line,) = scaled({"apps": [{**app, "suspended": 2}]})
     assert "9 sessions (2 suspended), room for 15 more" in line
+    (line,) = scaled({"apps": [{**app, "workers": 11, "max": 64, "room": 2, "isolated": True}]})
+    assert line == "app: 9 sessions of 64 at most, each in a process of its own; 11 workers, 2 of them free"
 
 
 # --- with real workers

@@ -17,7 +17,8 @@ from shiny_sticky.settings.model import AppSettings
 from shiny_sticky.settings.process_model import RecycleSettings
 from shiny_sticky.supervision.incarnation import Incarnation
 from shiny_sticky.supervision.pool import FOLDERS, Pool
-from shiny_sticky.supervision.slot import RecycleTurn, Slot
+from shiny_sticky.supervision.recycling import RecycleTurn
+from shiny_sticky.supervision.slot import Slot
 from support import virtual_clock
 
 
@@ -31,6 +32,7 @@ class Played(Incarnation):
     def __init__(self, number: int, hangs_after: float = float("inf"), sessions: int = 0) -> None:
         self.name, self.worker, self.pid = f"app1.{number:04}", "app1", number
         self.alive, self.exit_code = True, None
+        self.sessions = self.expected = 0
         self.sessions_served = sessions
         self._beyond_limits = ""
         self.drained = self.aborted = False
@@ -229,3 +231,85 @@ async def test_a_retired_slot_stays_empty():
         await asyncio.sleep(100)
         assert len(scene.processes) == 1
         assert scene.slot.current is None
+
+
+# --- each session in a process of its own
+
+
+def with_session(process: Played, sessions: int) -> None:
+    """Let a process say that it has served its one session, which goes on or not."""
+    process.sessions, process.sessions_served = sessions, 1
+    process.on_load(0, 1)
+    process.notify()
+
+
+@on_a_clock_that_jumps
+async def test_a_process_ends_with_its_session_and_another_follows_which_is_no_failure():
+    async with Scene(isolation="session").kept_filled() as scene:
+        for number in range(5):
+            process = scene.slot.current
+            with_session(process, 1)
+            await asyncio.sleep(5)
+            assert scene.slot.current is process
+            with_session(process, 0)
+            await asyncio.sleep(1.5)
+            assert scene.slot.current is scene.processes[number + 1], "at once, though others were short-lived"
+            assert process.drained
+            process.end(0)
+        assert scene.slot.restarts == 0
+        assert scene.said == []
+
+
+@on_a_clock_that_jumps
+async def test_where_others_do_a_slot_is_let_go_with_its_session():
+    async with Scene(isolation="session").kept_filled() as scene:
+        scene.slot.let_go = lambda: scene.slot.retire() or True
+        with_session(scene.slot.current, 1)
+        await asyncio.sleep(5)
+        assert scene.slot.current is not None
+        with_session(scene.slot.current, 0)
+        await asyncio.sleep(5)
+        assert scene.slot.current is None
+        assert scene.processes[0].drained
+        assert len(scene.processes) == 1
+
+
+@on_a_clock_that_jumps
+async def test_a_process_that_cannot_be_followed_stays_for_pages_and_that_is_tried_again():
+    async with Scene(isolation="session").kept_filled() as scene:
+        scene.failing = True
+        with_session(scene.slot.current, 0)
+        await asyncio.sleep(60)
+        assert scene.slot.current is scene.processes[0]
+        assert not scene.processes[0].drained
+        assert len(scene.starts) == 1 + 2, "at once, and 30 s later"
+        scene.failing = False
+        await asyncio.sleep(60)
+        assert scene.slot.current is scene.processes[1]
+
+
+@on_a_clock_that_jumps
+async def test_of_many_that_are_over_at_once_a_few_are_followed_at_a_time():
+    turn = RecycleTurn()
+    scenes = [Scene(turn, isolation="session") for _ in range(10)]
+    async with contextlib.AsyncExitStack() as stack:
+        for scene in scenes:
+            await stack.enter_async_context(scene.kept_filled())
+        for scene in scenes:
+            with_session(scene.slot.current, 0)
+        await asyncio.sleep(10)
+        starts = sorted(scene.starts[1] for scene in scenes)
+        assert [starts.count(at) for at in dict.fromkeys(starts)] == [4, 4, 2]
+
+
+@on_a_clock_that_jumps
+async def test_a_deploy_replaces_one_that_is_over_once():
+    async with Scene(isolation="session").kept_filled() as scene:
+        other = Scene(isolation="session")
+        replacing = asyncio.create_task(scene.slot.replace(other))
+        await asyncio.sleep(0.5)
+        with_session(scene.slot.current, 0)
+        await replacing
+        await asyncio.sleep(10)
+        assert scene.slot.current is other.processes[0]
+        assert (len(scene.processes), len(other.processes)) == (1, 1)

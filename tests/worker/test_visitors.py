@@ -100,3 +100,25 @@ def test_the_page_that_a_worker_asks_itself_for_is_nobodys():
         assert (state.expected, state.visitors.pages_taken) == (0, 0)
 
     run(scenario())
+
+
+@pytest.mark.parametrize(("cookie", "named"), [("sticky=app2", True), ("sticky=app1", False), ("", False)])
+def test_who_is_turned_away_by_name_is_expected_no_more(cookie, named):
+    async def scenario() -> None:
+        state, app = tracked()
+        await app(scope(), nothing, nothing)
+        assert state.visitors.turn_away(scope("websocket", cookie=cookie, path="/websocket/")) == named
+        assert state.expected == (0 if named else 1)
+
+    run(scenario())
+
+
+def test_a_worker_for_one_session_takes_no_other_when_that_is_over():
+    async def scenario() -> None:
+        state = WorkerState(1, Visitors("app2.k3f9", "sticky"), isolated=True)
+        app = ConnectionTracker(answering(200, "text/html"), state)
+        assert not state.full
+        await app(scope("websocket"), nothing, nothing)
+        assert (state.sessions, state.sessions_served, state.full) == (0, 1, True)
+
+    run(scenario())

@@ -89,6 +89,8 @@ class WaitingRoomMiddleware:
     def _is_full(self) -> bool:
         """Whether all places are taken, those of visitors who are about to have a session among them."""
         state = self._state
+        if state.isolated:  # a page's session is another process's, if need be
+            return False
         return state.sessions + state.expected + self._entering >= state.max_sessions
 
     async def _enter(self, asked: Asked, receive: Receive, send: Send) -> None:
