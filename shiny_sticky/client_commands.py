@@ -8,8 +8,6 @@ from typing import Any
 import click
 
 from shiny_sticky.client.address import Address
-from shiny_sticky.client.verify import command as verification
-from shiny_sticky.client.verify.plan import Plan
 from shiny_sticky.command_help import Command
 from shiny_sticky.command_words import Duration, PageAddress
 
@@ -37,6 +35,9 @@ def verify(
 
     Exit code: 0 if all is well, 1 if something was found, 2 if the site could not be asked.
     """
+    from shiny_sticky.client.verify import command as verification  # no launcher has to load TLS and websockets
+    from shiny_sticky.client.verify.plan import Plan
+
     plan = Plan(watch_seconds=watch_seconds, **options)
     if watch_seconds is not None and not plan.watch:
         raise click.UsageError("--for says how long to --watch.")

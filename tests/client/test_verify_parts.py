@@ -10,8 +10,9 @@ import pytest
 from shiny_sticky.client.address import Address, NoAddress
 from shiny_sticky.client.shiny_protocol import is_page
 from shiny_sticky.client.traffic import Stopped, Traffic
+from shiny_sticky.client.verify.cookies import cookie_faults
 from shiny_sticky.client.verify.fronts import ADVICE, front_of
-from shiny_sticky.client.verify.page import cookie_faults, is_fresh_later
+from shiny_sticky.client.verify.page import is_fresh_later
 from shiny_sticky.client.verify.plan import Plan, spoken
 from shiny_sticky.client.visitor import Reply, Visitor
 from shiny_sticky.client.websocket import Closed, WebSocket

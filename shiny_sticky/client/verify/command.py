@@ -15,8 +15,9 @@ from shiny_sticky.client.address import Address
 from shiny_sticky.client.shiny_protocol import is_page
 from shiny_sticky.client.traffic import Stopped, Traffic
 from shiny_sticky.client.verify.connection import SilentTab, check_origin, check_reconnect
+from shiny_sticky.client.verify.cookies import check_cookies
 from shiny_sticky.client.verify.findings import Report
-from shiny_sticky.client.verify.page import check_cookies, check_page
+from shiny_sticky.client.verify.page import check_page
 from shiny_sticky.client.verify.plan import Plan, spoken
 from shiny_sticky.client.verify.run import CannotAsk, Run
 from shiny_sticky.client.verify.stickiness import Stickiness

@@ -1,4 +1,4 @@
-"""Checks of the page: what a first visit costs, what a second one asks for again, and which cookies are set."""
+"""Checks of the page: what a first visit costs, and what a second one asks for again."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ LINKS_THAT_LOAD = {"stylesheet", "preload", "modulepreload", "icon"}
 
 # Text that is smaller gains nothing.
 WORTH_COMPRESSING = 1400
+
+PLAIN = "identity"
 
 TEXT = re.compile(r"text/|application/(javascript|json|xml|manifest)|image/svg")
 
@@ -91,22 +93,21 @@ def _has_failed(found: Reply | str) -> bool:
 
 
 def _check_compression(run: Run, replies: list[Reply]) -> None:
-    texts = [
-        reply
-        for reply in replies
-        if TEXT.match(reply.headers.get_content_type()) and len(reply.body) >= WORTH_COMPRESSING
-    ]
-    plain = [reply for reply in texts if reply.headers.get("Content-Encoding", "identity") == "identity"]
-    used = sorted({str(reply.headers["Content-Encoding"]) for reply in texts if reply not in plain})
-    kilobytes = sum(len(reply.body) for reply in plain) / 1000
-    facts = {"texts": len(texts), "plain": len(plain), "plain_kilobytes": round(kilobytes), "encodings": used}
+    texts = [reply for reply in replies if _is_worth_compressing(reply)]
+    used = {str(reply.headers.get("Content-Encoding", PLAIN)) for reply in texts}
+    plain = [len(reply.body) for reply in texts if reply.headers.get("Content-Encoding", PLAIN) == PLAIN]
+    facts = {"texts": len(texts), "plain": len(plain), "plain_kilobytes": round(sum(plain) / 1000)}
     if not texts:
         run.none("compression", "No text is large enough to be compressed", **facts)
     elif plain:
-        says = f"{len(plain)} of {len(texts)} texts come uncompressed, {kilobytes:,.0f} KB"
+        says = f"{len(plain)} of {len(texts)} texts come uncompressed, {sum(plain) / 1000:,.0f} KB"
         run.bad("compression", says, **facts)
     else:
-        run.good("compression", f"All text is compressed ({', '.join(used)})", **facts)
+        run.good("compression", f"All text is compressed ({', '.join(sorted(used))})", **facts)
+
+
+def _is_worth_compressing(reply: Reply) -> bool:
+    return len(reply.body) >= WORTH_COMPRESSING and TEXT.match(reply.headers.get_content_type()) is not None
 
 
 def _check_caching(run: Run, files: list[Reply]) -> None:
@@ -140,48 +141,3 @@ def _check_page_caching(run: Run, page: Reply) -> None:
         run.bad("page_caching", f"The page itself may be kept for others (Cache-Control: {said})", **facts)
     else:
         run.good("page_caching", "The page itself is not kept for others", **facts)
-
-
-def check_cookies(run: Run) -> None:
-    """Look whether the cookies have the attributes that they should have."""
-    first: dict[str, list[str]] = {}
-    for header in run.cookie_headers:
-        name, *attributes = [part.strip() for part in header.split(";")]
-        first.setdefault(name.partition("=")[0], attributes)
-    facts = {"cookies": first}
-    if not first:
-        run.none("cookies", "The site sets no cookie", **facts)
-        return
-    wrong = [
-        f"{name} {fault}" for name, attributes in first.items() for fault in cookie_faults(run.address, attributes)
-    ]
-    if wrong:
-        run.bad("cookies", f"Cookies: {'; '.join(wrong)}", **facts)
-    else:
-        has = "HttpOnly, SameSite" + (", Secure" if run.address.is_encrypted else "")
-        run.good("cookies", f"Cookies have {has} and a fitting Path: {', '.join(first)}", **facts)
-
-
-def cookie_faults(page: Address, attributes: list[str]) -> Iterator[str]:
-    """What is wrong with a cookie, behind its name in a sentence.
-
-    Args:
-        page: that it came with.
-        attributes: as in ``Set-Cookie``: ``Path=/``, ``HttpOnly``.
-    """
-    given = {word.lower(): text for word, _, text in (each.partition("=") for each in attributes)}
-    missing = [name for name in ("HttpOnly", "SameSite") if name.lower() not in given]
-    if page.is_encrypted and "secure" not in given:
-        missing.append("Secure")
-    if missing:
-        yield f"has no {', '.join(missing)}"
-    if given.get("samesite", "").lower() == "none" and "secure" not in given:
-        yield "is refused by browsers: SameSite=None without Secure"
-    path = given.get("path", "/")
-    if not _is_below(page.path.partition("?")[0], path):
-        yield f"does not come back to the page: Path={path}"
-
-
-def _is_below(path: str, other: str) -> bool:
-    """Whether a cookie of another path comes with requests for a path: RFC 6265, section 5.1.4."""
-    return path == other or path.startswith(other if other.endswith("/") else f"{other}/")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from shiny_sticky.client.address import Address
 from shiny_sticky.client.verify.plan import MB, UPLOAD_SIZES
 from shiny_sticky.client.verify.run import Run
-from shiny_sticky.client.visitor import NotAnswered
+from shiny_sticky.client.visitor import NotAnswered, Visitor
 
-TOO_LARGE = 413
+# What a proxy says to a body that it does not take; whoever passes it on answers with 100, or the app's 400.
+REFUSALS = (401, 403, 413)
 
 # What an upload has to be allowed to have, by whom it may be limited.
 ENOUGH = 10 * MB
@@ -23,21 +25,29 @@ def check_uploads(run: Run) -> None:
     address = run.address.relative(f"session/{session.id}/upload/{NO_JOB}")
     allowed, refused, why = 0, 0, ""
     for size in UPLOAD_SIZES:
-        try:
-            status = session.visitor.announce(address, size)
-        except NotAnswered as error:
-            why = str(error)
-        else:
-            why = str(status) if status == TOO_LARGE or status in (401, 403) or status >= 500 else ""
+        why = _refusal(session.visitor, address, size)
         if why:
             refused = size
             break
         allowed = size
     facts = {"allowed_bytes": allowed, "refused_bytes": refused, "answer": why}
-    says = f"A file of {named(allowed or refused)} may {'' if allowed else 'not '}be uploaded"
-    if why:
-        says += f", one of {named(refused)} not ({why})" if allowed else f" ({why})"
-    run.judged("uploads", allowed >= ENOUGH, says, **facts)
+    run.judged("uploads", allowed >= ENOUGH, _said(allowed, refused, why), **facts)
+
+
+def _refusal(visitor: Visitor, address: Address, size: int) -> str:
+    """Why a file of a size is refused; empty if it is not."""
+    try:
+        status = visitor.announce(address, size)
+    except NotAnswered as error:
+        return str(error)
+    return str(status) if status in REFUSALS or status >= 500 else ""
+
+
+def _said(allowed: int, refused: int, why: str) -> str:
+    if not allowed:
+        return f"A file of {named(refused)} may not be uploaded ({why})"
+    says = f"A file of {named(allowed)} may be uploaded"
+    return f"{says}, one of {named(refused)} not ({why})" if why else says
 
 
 def named(size: int) -> str:
