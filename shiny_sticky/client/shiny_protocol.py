@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from shiny_sticky.client.address import Address
 from shiny_sticky.client.visitor import NotAnswered, Visitor
-from shiny_sticky.client.websocket import BROKEN, Closed, Refused, WebSocket
+from shiny_sticky.client.websocket import BROKEN, Closed, WebSocket
 from shiny_sticky.settings.names import INCARNATION
 
 # Seconds for what a session is asked over its websocket.
@@ -206,6 +206,3 @@ class ShinySession:
                 self._responses[message["response"]["tag"]] = message["response"]
         except (TypeError, KeyError, ValueError):  # nothing of Shiny's
             return
-
-
-__all__ = ["NO_SUCH_ROUTE", "OF_ITS_PROCESS", "NoSession", "Refused", "ShinySession", "is_page"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import http.client
 import http.cookiejar
+import ssl
 import urllib.request
 from dataclasses import dataclass
 from email.message import Message
@@ -212,6 +213,8 @@ def reason(error: Exception) -> str:
     """Why there was no answer, in a few words."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message} (SSL_CERT_FILE names an authority of your own)"
     if isinstance(error, http.client.HTTPException):
         return "an answer that is cut short, or no HTTP"
     return str(getattr(error, "strerror", None) or error or type(error).__name__)

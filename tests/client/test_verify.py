@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -121,6 +122,25 @@ def test_round_robin_and_a_short_idle_limit_are_found_with_what_to_do_in_nginx(c
     assert check(found, "idle")["advice"] == ADVICE["idle"]["nginx"]
     assert 1 < check(found, "idle")["facts"]["seconds"] < 30
     assert check(found, "uploads")["says"] == "A file of 2 MB may not be uploaded (413)"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate")
+def test_over_tls_the_certificate_is_checked_and_cookies_must_be_secure(tmp_path, capsys, monkeypatch):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
+    made += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(made, check=True, capture_output=True)
+    server = f"ssl; ssl_certificate {certificate}; ssl_certificate_key {key}"
+    location = fronts.PASSES_WEBSOCKETS + fronts.HASH_COOKIE
+    with fronts.uvicorns_behind_nginx(fronts.HASH, location, server=server) as port:
+        assert main(["verify", f"https://localhost:{port}"]) == 2
+        assert "its certificate is refused: self" in capsys.readouterr().err
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert main(["verify", "--json", *QUICK, f"https://localhost:{port}"]) == 1
+        found = json.loads(capsys.readouterr().out)
+    assert check(found, "cookies")["says"] == "Cookies: sticky has no SameSite, Secure"
+    assert results(found)["with_cookies"] == results(found)["reconnect"] == results(found)["idle"] == "good"
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from shiny_sticky.client.address import Address
 from shiny_sticky.client.shiny_protocol import ShinySession
 from shiny_sticky.client.traffic import Traffic
 from shiny_sticky.client.verify import fronts
-from shiny_sticky.client.verify.findings import Finding, Report, Result
+from shiny_sticky.client.verify.findings import Finding, Report
 from shiny_sticky.client.verify.plan import Plan
 from shiny_sticky.client.visitor import Reply, Visitor
 from shiny_sticky.errors import StickyError
@@ -98,7 +98,6 @@ class Run:
         """Report that there is nothing to check, and why."""
         self.report.add(Finding(check, "none", says, facts=facts))
 
-    def judged(self, check: str, is_good: bool, says: str, **facts: Any) -> Result:
+    def judged(self, check: str, is_good: bool, says: str, **facts: Any) -> None:
         """Report what a check has found."""
         (self.good if is_good else self.bad)(check, says, **facts)
-        return "good" if is_good else "bad"

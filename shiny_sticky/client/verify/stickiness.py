@@ -62,12 +62,11 @@ class Stickiness:
         self._check_other_cookies()
         self._check_tabs()
 
-    def _opened(self, visitor: Visitor, loads: bool = True) -> ShinySession | Exception:
+    def _opened(self, visitor: Visitor) -> ShinySession | Exception:
         """A session of a visitor; or why there is none."""
         try:
-            if loads:
-                reply = visitor.ask(self.run.address)
-                self.run.cookie_headers += reply.headers.get_all("Set-Cookie") or []
+            reply = visitor.ask(self.run.address)
+            self.run.cookie_headers += reply.headers.get_all("Set-Cookie") or []
             return ShinySession(visitor, self.run.address).open()
         except (Refused, NoSession, NotAnswered) as error:
             return error
