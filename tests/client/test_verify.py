@@ -44,6 +44,7 @@ def check(found: dict, name: str) -> dict:
 
 
 def test_of_this_project_all_is_well(site, capsys):
+    until(site.all_heard, "each worker is heard, and gets new visitors")
     code, found = asked(site.port, capsys)
     wrong = {name: result for name, result in results(found).items() if result != "good"}
     assert (code, wrong) == (0, {})
