@@ -50,6 +50,12 @@ def is_page(html: str) -> bool:
     return _SCRIPT.search(html) is not None
 
 
+def websocket_of(page: Address) -> Address:
+    """Where a page opens its websocket: below its path, whether that ends in a slash or not."""
+    path = page.path.partition("?")[0]
+    return page.relative(f"{path.rstrip('/')}/websocket/")
+
+
 class ShinySession:
     """The session of one tab. A thread of its own reads the websocket, so pings are answered at any time.
 
@@ -94,7 +100,7 @@ class ShinySession:
             Stopped: nothing more is sent.
         """
         try:
-            self._websocket = self.visitor.open_websocket(self.page.relative("websocket/"), self.page.origin)
+            self._websocket = self.visitor.open_websocket(websocket_of(self.page), self.page.origin)
         except NotAnswered as error:
             raise NoSession(f"the websocket got {error}") from None
         threading.Thread(target=self._read, args=(self._websocket,), daemon=True).start()

@@ -18,6 +18,9 @@ from shiny_sticky.client.websocket import Refused, WebSocket
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 3
 
+# Whatever a site answers, no more of it is taken.
+LARGEST_BODY = 64 << 20
+
 # Seconds for a word on a body that is announced: RFC 9110, section 10.1.1, lets clients send it then all the same.
 EXPECT_SECONDS = 3
 
@@ -109,7 +112,10 @@ class Visitor:
             connection.sock = self.traffic.connect(address)
             connection.request(method, address.path, body, {**self._sent(address), **(headers or {})})
             response = connection.getresponse()
-            reply = Reply(address, response.status, response.headers, response.read())
+            body = response.read(LARGEST_BODY)
+            if response.length:
+                raise http.client.IncompleteRead(body)
+            reply = Reply(address, response.status, response.headers, body)
         except (OSError, http.client.HTTPException) as error:
             raise NotAnswered(reason(error)) from None
         finally:

@@ -20,7 +20,7 @@ import time
 from email.message import Message
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import ProtocolError
+from websockets.exceptions import WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
@@ -29,6 +29,8 @@ from shiny_sticky.client.address import Address
 from shiny_sticky.client.traffic import ANSWER_SECONDS, Traffic
 
 LONGEST_HEAD = 64 << 10
+
+LARGEST_MESSAGE = 64 << 20
 
 # What is read of the page that comes with a refusal.
 LONGEST_REFUSAL = 4 << 10
@@ -81,7 +83,7 @@ class WebSocket:
         self.pings = 0
         self._traffic = traffic
         self._connection = connection
-        self._protocol = ClientProtocol(parse_uri("ws://localhost/"), state=State.OPEN, max_size=None)
+        self._protocol = ClientProtocol(parse_uri("ws://localhost/"), state=State.OPEN, max_size=LARGEST_MESSAGE)
         self._lock = threading.Lock()  # of the connection and the protocol
         self._waiting: list[Frame] = []
         self._parts: list[bytes] = []
@@ -131,7 +133,7 @@ class WebSocket:
             try:
                 put(message.encode() if isinstance(message, str) else message)
                 self._flush()
-            except (OSError, ProtocolError):
+            except (OSError, WebSocketException):
                 raise Closed(BROKEN) from None
 
     def receive(self, seconds: float | None = None) -> str | bytes:
@@ -159,7 +161,7 @@ class WebSocket:
 
     def close(self) -> None:
         """Say that the page is closed, and close the connection."""
-        with self._lock, contextlib.suppress(OSError, ProtocolError):
+        with self._lock, contextlib.suppress(OSError, WebSocketException):
             self._protocol.send_close(GOING_AWAY)
             self._flush()
         self._traffic.close(self._connection)

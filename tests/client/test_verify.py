@@ -1,5 +1,6 @@
 """`verify` tells from outside whether a site is sticky, this project's or anybody's."""
 
+import http.server
 import importlib
 import json
 import re
@@ -15,7 +16,7 @@ import pytest
 from shiny_sticky.cli import main
 from shiny_sticky.client.verify.fronts import ADVICE
 from support import fronts
-from support.real_site import APPS, ECHO, LAUNCHER, ROOT, Site
+from support.real_site import APPS, LAUNCHER, ROOT, Site
 from support.waiting import PATIENCE, free_port, until
 
 QUICK = ["--patience", "0.5s", "--sessions", "6"]
@@ -154,14 +155,41 @@ def test_a_proxy_that_passes_no_websocket_is_told_of(capsys):
     assert {results(found)[name] for name in ("with_cookies", "uploads", "reconnect", "idle")} == {"none"}
 
 
-def test_what_cannot_be_asked_is_neither_good_nor_bad(capsys):
+class Impostor(http.server.BaseHTTPRequestHandler):
+    """A site that is none of Shiny's: it answers as the path says, ``/302/``."""
+
+    def do_GET(self) -> None:
+        self.send_response(int(self.path.strip("/")))
+        self.send_header("Location", "https://login.example/\x1b[2J") if "302" in self.path else None
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("200", "is no page of Shiny's: it names no shiny.js"),
+        ("503", "answers with 503"),
+        ("401", "answers with 401. If it wants to be signed in to"),
+        ("302", "leads to https://login.example/?[2J. If it wants to be signed in to"),
+    ],
+)
+def test_a_page_that_is_none_of_shinys_is_neither_good_nor_bad(capsys, path, says):
+    with http.server.HTTPServer(("127.0.0.1", 0), Impostor) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        code = main(["verify", f"127.0.0.1:{server.server_port}/{path}/"])
+        server.shutdown()
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (2, "")
+    assert says in printed.err
+
+
+def test_where_nobody_answers_that_is_said(capsys):
     assert main(["verify", f"http://127.0.0.1:{free_port()}"]) == 2
     assert "cannot be asked: Connection refused" in capsys.readouterr().err
-    assert main(["verify", "ftp://127.0.0.1/"]) == 2
-    with Site({"app": {"target": ECHO, "workers": 1}}) as other:
-        other.start()
-        assert main(["verify", f"http://127.0.0.1:{other.port}"]) == 2
-    assert "is no page of Shiny's" in capsys.readouterr().err
 
 
 def test_another_machine_is_asked_only_after_somebody_agreed(capsys, monkeypatch):

@@ -8,9 +8,10 @@ import click
 import pytest
 
 from shiny_sticky.client.address import Address, NoAddress
-from shiny_sticky.client.shiny_protocol import is_page
+from shiny_sticky.client.shiny_protocol import is_page, websocket_of
 from shiny_sticky.client.traffic import Stopped, Traffic
 from shiny_sticky.client.verify.cookies import cookie_faults
+from shiny_sticky.client.verify.findings import Finding, Report
 from shiny_sticky.client.verify.fronts import ADVICE, front_of
 from shiny_sticky.client.verify.page import is_fresh_later
 from shiny_sticky.client.verify.plan import Plan, spoken
@@ -127,6 +128,24 @@ def test_what_is_no_time_is_refused(text):
         Duration().convert(text, None, None)
 
 
+@pytest.mark.parametrize(
+    ("page", "websocket"),
+    [
+        ("https://a.example/", "https://a.example/websocket/"),
+        ("https://a.example/lab?x=1", "https://a.example/lab/websocket/"),
+        ("https://a.example/lab/", "https://a.example/lab/websocket/"),
+    ],
+)
+def test_a_websocket_is_where_shinys_script_opens_it(page, websocket):
+    assert str(websocket_of(Address.parse(page))) == websocket
+
+
+def test_what_a_site_says_does_nothing_to_the_terminal(capsys):
+    Report().add(Finding("page_caching", "bad", "Cache-Control: \x1b]0;owned\x07", ["\x1b[2J"]))
+    printed = capsys.readouterr().out
+    assert printed == "✗ Cache-Control: ?]0;owned?\n    ?[2J\n"
+
+
 def test_a_time_is_spoken_as_people_write_it():
     assert [spoken(seconds) for seconds in (0.012, 1.5, 10, 90, 300)] == [
         "0.012 s",
@@ -212,6 +231,9 @@ def test_the_end_of_a_websocket_has_the_code_that_the_server_gave(opened):
     server.sendall(b"\x88\x02\x03\xf4")
     with pytest.raises(Closed, match="1012"):
         websocket.receive(PATIENCE)
+    with pytest.raises(Closed):
+        websocket.send("too late")
+    websocket.close()
     broken, server = opened(b"")
     server.close()
     with pytest.raises(Closed, match="1006"):

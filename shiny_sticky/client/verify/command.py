@@ -16,7 +16,7 @@ from shiny_sticky.client.shiny_protocol import is_page
 from shiny_sticky.client.traffic import Stopped, Traffic
 from shiny_sticky.client.verify.connection import SilentTab, check_origin, check_reconnect
 from shiny_sticky.client.verify.cookies import check_cookies
-from shiny_sticky.client.verify.findings import Report
+from shiny_sticky.client.verify.findings import Report, printable
 from shiny_sticky.client.verify.page import check_page
 from shiny_sticky.client.verify.plan import Plan, spoken
 from shiny_sticky.client.verify.run import CannotAsk, Run
@@ -120,7 +120,7 @@ def _load_page(run: Run) -> None:
     run.first, run.address = page, page.address
     if page.status in (401, 403) or page.headers.get("Location"):
         where = page.headers.get("Location")
-        wants = f"leads to {where}" if where else f"answers with {page.status}"
+        wants = f"leads to {printable(where)}" if where else f"answers with {page.status}"
         raise CannotAsk(
             f"{given} {wants}. If it wants to be signed in to, give it what a browser has then: "
             f'{program.name()} verify --header "Cookie: name=value" {given}'

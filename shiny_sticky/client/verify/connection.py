@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from shiny_sticky.client.shiny_protocol import NO_SUCH_ROUTE, NoSession, ShinySession
+from shiny_sticky.client.shiny_protocol import NO_SUCH_ROUTE, NoSession, ShinySession, websocket_of
 from shiny_sticky.client.verify.plan import spoken
 from shiny_sticky.client.verify.run import Run
 from shiny_sticky.client.visitor import NotAnswered
@@ -86,7 +86,7 @@ def check_origin(run: Run) -> None:
     """Look whether a page of another site may open a websocket."""
     visitor = run.visitor()
     try:
-        opened = visitor.open_websocket(run.address.relative("websocket/"), FOREIGN)
+        opened = visitor.open_websocket(websocket_of(run.address), FOREIGN)
     except Refused as refused:
         run.good(
             "origin", f"A page of another site is refused a websocket ({refused.status})", status=refused.status
@@ -137,7 +137,7 @@ def _is_resumed(run: Run) -> bool:
     visitor = run.visitor()
     page = run.address
     try:
-        first = visitor.open_websocket(page.relative("websocket/"), page.origin, RESUMABLE)
+        first = visitor.open_websocket(websocket_of(page), page.origin, RESUMABLE)
         if first.subprotocol != RESUMABLE:
             first.close()
             return False

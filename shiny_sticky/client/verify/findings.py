@@ -35,6 +35,11 @@ class Finding:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+def printable(text: str) -> str:
+    """A text with a question mark for all that a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 class Report:
     """All findings, printed as they come.
 
@@ -58,9 +63,9 @@ class Report:
             self.say(f"    {line}", "")
 
     def say(self, text: str, style: str = "") -> None:
-        """Print a line that is no finding."""
+        """Print a line that is no finding; what a site has put into it does nothing to the terminal."""
         if self._output:
-            self._output.print_only(text, style)
+            self._output.print_only(printable(text), style)
 
     @contextlib.contextmanager
     def progress(self, text: str) -> Iterator[Callable[[str], None]]:
