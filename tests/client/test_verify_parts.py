@@ -12,7 +12,7 @@ from shiny_sticky.client.shiny_protocol import is_page, websocket_of
 from shiny_sticky.client.traffic import Stopped, Traffic
 from shiny_sticky.client.verify.cookies import cookie_faults
 from shiny_sticky.client.verify.findings import Finding, Report
-from shiny_sticky.client.verify.fronts import ADVICE, front_of
+from shiny_sticky.client.verify.fronts import ADVICE, advice, front_of
 from shiny_sticky.client.verify.page import is_fresh_later
 from shiny_sticky.client.verify.plan import Plan, spoken
 from shiny_sticky.client.visitor import Reply, Visitor
@@ -105,6 +105,14 @@ def test_a_file_is_fresh_later_if_its_headers_say_so(given, is_fresh):
 )
 def test_the_program_in_front_is_known_by_what_it_says(given, cookies, front):
     assert front_of(headers(**given), cookies) == front
+
+
+def test_advice_is_that_of_the_program_that_has_the_setting():
+    """shiny-sticky behind a proxy has an upload limit of its own, and no idle limit."""
+    behind_caddy = ["shiny-sticky", "Caddy"]
+    assert advice("uploads", behind_caddy) == ADVICE["uploads"]["shiny-sticky"]
+    assert advice("compression", behind_caddy) == ADVICE["compression"]["Caddy"]
+    assert advice("reconnect", behind_caddy) == ADVICE["reconnect"][""]
 
 
 def test_there_is_advice_for_each_check_whatever_is_in_front():

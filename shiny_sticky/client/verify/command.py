@@ -98,7 +98,7 @@ def as_dict(run: Run) -> dict[str, Any]:
     """All that was found, for programs."""
     return {
         "url": str(run.address),
-        "front": run.front,
+        "front": run.fronts[0],
         "result": "bad" if run.report.is_bad else "good",
         "requests": run.traffic.requests,
         "websockets": run.traffic.websockets,

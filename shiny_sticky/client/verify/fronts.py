@@ -209,7 +209,12 @@ def front_of(headers: Message, cookies: Iterable[str]) -> str:
     return UNKNOWN
 
 
-def advice(check: str, front: str) -> list[str]:
-    """What to do about a check that found something, by the program in front."""
+def advice(check: str, fronts: list[str]) -> list[str]:
+    """What to do about a check that found something.
+
+    Args:
+        check: its name.
+        fronts: the programs in front, that which may know more of it first.
+    """
     by_front = ADVICE[check]
-    return by_front.get(front, by_front[UNKNOWN])
+    return next((by_front[front] for front in fronts if front in by_front), by_front[UNKNOWN])

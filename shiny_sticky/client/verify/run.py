@@ -62,12 +62,11 @@ class Run:
         return self.first
 
     @property
-    def front(self) -> str:
-        """The program in front, as far as it says so."""
-        if any(session.process for session in self.sessions):
-            return fronts.SHINY_STICKY
+    def fronts(self) -> list[str]:
+        """The programs in front, as far as they say so: shiny-sticky may stand behind another one."""
         names = [header.partition("=")[0].strip() for header in self.cookie_headers]
-        return fronts.front_of(self.page.headers, names)
+        ours = [fronts.SHINY_STICKY] * any(session.process for session in self.sessions)
+        return [*ours, fronts.front_of(self.page.headers, names)]
 
     def visitor(self) -> Visitor:
         """A visitor who comes for the first time."""
@@ -92,7 +91,7 @@ class Run:
 
     def bad(self, check: str, says: str, **facts: Any) -> None:
         """Report what a check has found, with what to do about it."""
-        self.report.add(Finding(check, "bad", says, fronts.advice(check, self.front), facts))
+        self.report.add(Finding(check, "bad", says, fronts.advice(check, self.fronts), facts))
 
     def none(self, check: str, says: str, **facts: Any) -> None:
         """Report that there is nothing to check, and why."""

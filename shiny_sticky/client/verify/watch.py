@@ -13,6 +13,9 @@ from shiny_sticky.client.verify.run import Run
 from shiny_sticky.client.visitor import NotAnswered
 from shiny_sticky.client.websocket import Refused
 
+# Seconds within which a session is noticed to be cut that one of its requests did not reach.
+CUT_SECONDS = 2
+
 # Seconds that threads get to end.
 END_SECONDS = 5
 
@@ -108,8 +111,8 @@ class Watch:
             problem = "" if status == NO_SUCH_ROUTE or not self.run.tells_routes else str(status)
         except NotAnswered as error:
             problem = str(error)
-        if session.code is not None:  # it was cut meanwhile, which is counted for itself
-            return
+        if problem and (session.wait(CUT_SECONDS) or self._ends.is_set()):
+            return  # the session was cut meanwhile, which is counted for itself; or all that is open was just ended
         with self._lock:
             self.requests += 1
             self.lost += bool(problem)
