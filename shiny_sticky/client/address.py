@@ -18,6 +18,10 @@ class NoAddress(ValueError):
     """A text is no address of a page; says why."""
 
 
+# What stands in a path or query as it is: RFC 3986, section 3.3 and 3.4.
+SAFE = "/?%:@!$&'()*+,;=~-._"
+
+
 @dataclass(frozen=True)
 class Address:
     """The address of a page.
@@ -50,8 +54,8 @@ class Address:
             raise NoAddress(f"{text}: its port is none between 1 and {HIGHEST_PORT}") from None
         if not parts.hostname:
             raise NoAddress(f"{text} names no host")
-        path = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
-        return cls(parts.scheme, parts.hostname, port, f"{path}?{parts.query}" if parts.query else path)
+        path, query = (urllib.parse.quote(part, safe=SAFE) for part in (parts.path or "/", parts.query))
+        return cls(parts.scheme, _in_ascii(parts.hostname), port, f"{path}?{query}" if query else path)
 
     def __str__(self) -> str:
         return f"{self.origin}{self.path}"
@@ -92,6 +96,18 @@ class Address:
             return False
         own = {link.address for links in psutil.net_if_addrs().values() for link in links}
         return all(_is_own(str(place[0]), own) for *_, place in found)
+
+
+def _in_ascii(host: str) -> str:
+    """A host's name as it is sent.
+
+    Raises:
+        NoAddress: it cannot be.
+    """
+    try:
+        return host if ":" in host else host.encode("idna").decode()
+    except UnicodeError:
+        raise NoAddress(f"{host} is no name of a host") from None
 
 
 def _is_own(address: str, own: set[str]) -> bool:

@@ -10,11 +10,13 @@ import pytest
 from shiny_sticky.client.address import Address, NoAddress
 from shiny_sticky.client.shiny_protocol import is_page, websocket_of
 from shiny_sticky.client.traffic import Stopped, Traffic
+from shiny_sticky.client.verify.command import read_headers
 from shiny_sticky.client.verify.cookies import cookie_faults
 from shiny_sticky.client.verify.findings import Finding, Report
 from shiny_sticky.client.verify.fronts import ADVICE, advice, front_of
 from shiny_sticky.client.verify.page import is_fresh_later
 from shiny_sticky.client.verify.plan import Plan, spoken
+from shiny_sticky.client.verify.run import CannotAsk
 from shiny_sticky.client.visitor import Reply, Visitor
 from shiny_sticky.client.websocket import Closed, WebSocket
 from shiny_sticky.command_words import Duration
@@ -36,16 +38,29 @@ def headers(**values: str):
         ("http://[::1]:8080/lab/?a=1", "http://[::1]:8080/lab/?a=1"),
         ("https://apps.example", "https://apps.example/"),
         ("https://apps.example:443/a b", "https://apps.example/a%20b"),
+        ("https://bücher.example/ü?q=ä", "https://xn--bcher-kva.example/%C3%BC?q=%C3%A4"),
     ],
 )
 def test_an_address_is_read_as_a_browser_reads_it(text, is_read_as):
     assert str(Address.parse(text)) == is_read_as
 
 
-@pytest.mark.parametrize("text", ["ftp://a/", "http://", "http://a:99999/", "http://a:b/"])
+@pytest.mark.parametrize(
+    "text", ["ftp://a/", "http://", "http://a:99999/", "http://a:b/", f"http://{'a' * 64}.example/"]
+)
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(NoAddress):
         Address.parse(text)
+
+
+def test_headers_are_given_as_they_are_sent():
+    assert read_headers(["Cookie: a=b; c=d", "X-Empty:"]) == {"Cookie": "a=b; c=d", "X-Empty": ""}
+
+
+@pytest.mark.parametrize("line", ["Cookie", ": a", "A B: c", "A: b\r\nC: d", "A: –"])
+def test_what_is_no_header_is_refused(line):
+    with pytest.raises(CannotAsk):
+        read_headers([line])
 
 
 def test_this_machine_is_what_is_not_asked_about():

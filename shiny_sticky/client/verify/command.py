@@ -69,7 +69,12 @@ def read_headers(lines: Iterable[str]) -> dict[str, str]:
     found = {}
     for line in lines:
         name, colon, text = line.partition(":")
-        if not colon or not re.fullmatch(r"[!#-'*+.^-~0-9A-Z-]+", name) or not text.strip().isprintable():
+        if (
+            not colon
+            or not re.fullmatch(r"[!#-'*+.^-~0-9A-Z-]+", name)
+            or not text.isascii()
+            or not text.strip().isprintable()
+        ):
             raise CannotAsk(f"{line} is no header: those are like 'Cookie: name=value'")
         found[name] = text.strip()
     return found
