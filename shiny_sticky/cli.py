@@ -15,6 +15,7 @@ import click
 from shiny_sticky import __version__, program
 from shiny_sticky.client import browse as tabs
 from shiny_sticky.client import logs as site_logs
+from shiny_sticky.client_commands import verify
 from shiny_sticky.command_words import Commands, SettingsFile, Target, is_settings_file
 from shiny_sticky.errors import SettingsError, StartFailed, StickyError
 from shiny_sticky.front import configuration, nginx_program
@@ -44,10 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: without the program's name; default: the process's.
 
     Returns:
-        The exit code: 0, 1 for the environment, 2 for the settings or the command line.
+        The exit code: 0, 1 for the environment, 2 for the settings or the command line; `verify` has its own.
     """
     try:
-        commands.main(arguments, prog_name=program.name(), standalone_mode=False)
+        code = commands.main(arguments, prog_name=program.name(), standalone_mode=False)
     except click.UsageError as error:
         command = error.ctx.command.name if error.ctx is not None and error.ctx.parent is not None else ""
         print(f"{error.format_message()}\nSee: {program.name()} help {command}".rstrip(), file=sys.stderr)
@@ -58,11 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
     except StickyError as error:
         _show(error)
         return error.exit_code
-    except click.exceptions.Exit as end:  # --help, --version
-        return end.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
-    return 0
+    return code if isinstance(code, int) else 0  # one of --help, --version, or of a command that has more to say
 
 
 def _show(error: StickyError) -> None:
@@ -232,6 +231,9 @@ def logs(follow: bool, lines: int, worker: str | None, config: Path | None) -> N
 def browse(number: int, app: str | None, config: Path | None) -> None:
     """Open tabs of an app in the browser."""
     tabs.open_tabs(_source(str(config) if config else None, {}).load(), app, number)
+
+
+commands.add_command(verify)
 
 
 @commands.command()

@@ -44,6 +44,12 @@ EXAMPLES: dict[str | None, list[tuple[str, str]]] = {
         ("browse", "a tab"),
         ("browse -n 10 --app lab", "ten of one app"),
     ],
+    "verify": [
+        ("verify http://127.0.0.1:8080", "is it sticky?"),
+        ("verify --patience 5m --yes https://apps.example/lab/", "elsewhere, and with a long silence"),
+        ("verify --watch --for 2m http://127.0.0.1:8080", "what does a deploy lose meanwhile?"),
+        ("verify --json http://127.0.0.1:8080 | jq .result", "for programs"),
+    ],
     "init": [
         ("init app.py -w 8", "write config.yaml, then serve it"),
         ("init", "the same for app.py, with the defaults"),

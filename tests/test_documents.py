@@ -62,6 +62,8 @@ def test_every_command_of_the_documents_runs():
                     site.start("--no-nginx")
                 case ["python3", "launcher.py", "app.py", *options]:
                     serves_without_settings(options)
+                case ["python3", "launcher.py", "verify", *options, _]:
+                    verifies(site, options)
                 case ["python3", "launcher.py", "init", *arguments]:
                     writes_settings(arguments)
                 case ["python3", "launcher.py", *arguments]:
@@ -96,6 +98,14 @@ def serves_without_settings(options: list[str]) -> None:
         site.settings["apps"]["app"]["workers"] = workers
         site.start("app.py", *options, config=False)
         assert site.ask(cookie=f"sticky=app{workers}").worker == f"app{workers}"
+
+
+def verifies(site: Site, options: list[str]) -> None:
+    """In a shorter time than a reader takes."""
+    if "--for" in options:
+        options[options.index("--for") + 1] = "1s"
+    ran = site.command("verify", "--patience", "0.5s", *options, f"http://127.0.0.1:{site.port}")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def writes_settings(arguments: list[str]) -> None:

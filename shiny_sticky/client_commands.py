@@ -1,0 +1,48 @@
+"""The commands that use a site from outside, and need nothing of its settings."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from shiny_sticky.client.address import Address
+from shiny_sticky.command_help import Command
+from shiny_sticky.command_words import Duration, PageAddress
+
+
+@click.command(cls=Command)
+@click.option(
+    "--sessions", type=click.IntRange(1, 200), default=8, show_default=True, help="Visitors with a session each."
+)
+@click.option(
+    "--requests", type=click.IntRange(1, 50), default=3, show_default=True, help="Of each session, in each way."
+)
+@click.option(
+    "--patience", type=Duration(), default="10s", show_default=True, help="How long a websocket is left silent."
+)
+@click.option("--watch", is_flag=True, help="Go on, and count what is lost; Ctrl-C ends that.")
+@click.option("--for", "watch_seconds", type=Duration(), help="How long to watch. [default: until Ctrl-C]")
+@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Goes with each request.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before another machine is.")
+@click.argument("url", type=PageAddress())
+def verify(
+    url: Address, headers: tuple[str, ...], as_json: bool, yes: bool, watch_seconds: float | None, **options: Any
+) -> None:
+    """Check from outside whether a site is sticky, this program's or anybody's.
+
+    Exit code: 0 if all is well, 1 if something was found, 2 if the site could not be asked.
+    """
+    from shiny_sticky.client.verify import command as verification  # no launcher has to load TLS and websockets
+    from shiny_sticky.client.verify.plan import Plan
+
+    plan = Plan(watch_seconds=watch_seconds, **options)
+    if watch_seconds is not None and not plan.watch:
+        raise click.UsageError("--for says how long to --watch.")
+    verification.announce(url, plan, yes)
+    run = verification.verify(url, plan, verification.read_headers(headers), is_silent=as_json)
+    if as_json:
+        click.echo(json.dumps(verification.as_dict(run), indent=2))
+    raise click.exceptions.Exit(int(run.report.is_bad))
