@@ -181,11 +181,12 @@ def first_limit(level: Level, is_here: bool, cores: int) -> str:
         return f"what fails: {level.fault}"
     if is_here and level.busy >= BUSY:
         workers = sum(level.workers.values()) / cores
-        of_it = f"workers {workers:.0%}, " if level.workers else ""
-        return f"CPU ({of_it}this client {level.own:.0%} of the machine's)"
+        of_it = f"the workers had {workers:.0%} and " if level.workers else ""
+        return f"CPU, of which {of_it}this client {'had ' * (not of_it)}{level.own:.0%}"
     full = [name for name, cpu in level.workers.items() if cpu >= BUSY]
     if full:
-        return f"the one core that each of {', '.join(full)} computes on; more workers have more"
+        have = "has one core" if len(full) == 1 else "have one core each"
+        return f"that {' and '.join(full)} {have}, and more workers have more"
     if level.workers:
         return "not CPU: workers wait for something, such as a database or each other"
     return "not known from here; see `status` and `top` on the site's machine"

@@ -31,7 +31,7 @@ def verdict(run: Run, levels: Sequence[Level]) -> str:
         why = f"the first limit is {first_limit(last, run.here, run.cores)}"
     elif last.broken:
         said = f"holds {kept[-1]} user{'s' * (kept[-1] > 1)} of this visit {within}"
-        why = f"the first limit is {first_limit(last, run.here, run.cores)} (with {last.users} users {last.broken})"
+        why = f"the first limit is {first_limit(last, run.here, run.cores)}; with {last.users} users {last.broken}"
     else:
         said = f"holds at least {kept[-1]} user{'s' * (kept[-1] > 1)} of this visit {within}"
         why = "no limit was reached"
