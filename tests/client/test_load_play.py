@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ from shiny_sticky.client.load.recording import Kind
 from support.known_delays import KnownDelays
 from support.real_site import LAUNCHER
 from support.recorded import Recorded
+from support.sockjs_server import SockJsServer
 from support.waiting import PATIENCE, until
 
 
@@ -87,6 +89,39 @@ def test_a_visit_is_played_as_it_was_recorded(recorded):
     assert with_cookie.count(False) == server.requests.count("/some/app/"), "only the first request has none yet"
     ends = [json.loads(text) for text in server.said if "uploadEnd" in text]
     assert all(end["args"][0].startswith("job") for end in ends)
+
+
+def test_a_recording_of_connect_is_played_with_its_worker_token_and_sockjs(recorded):
+    """What shinyloadtest's placeholders stand for is each session's own."""
+    place = "/__sockjs__/n=${ROBUST_ID}/t=${TOKEN}/w=${WORKER}/s=0"
+    said = json.dumps(['1#0|m|{"method":"init","data":{"x":1}}'])
+    came = "a" + json.dumps(['2#0|m|{"errors":[],"values":{"x":1},"inputMessages":[]}'])
+    visit = (
+        recorded.request(Kind.PAGE, "/")
+        .request(Kind.TOKEN, "/_w_${WORKER}/__token__?_=1")
+        .request(Kind.SOCKJS_INFO, f"{place}/info")
+        .event(Kind.OPEN, url=f"{place}/${{SOCKJSID}}/websocket")
+        .event(Kind.RECEIVE, message="o")
+        .event(Kind.SEND, message='["0#0|o|"]')
+        .event(Kind.SEND, message=said)
+        .event(Kind.INIT, message='a["1#0|m|{\\"config\\":{\\"sessionId\\":\\"${SESSION}\\"}}"]')
+        .event(Kind.RECEIVE, message=came)
+        .request(Kind.GET, "/_w_${WORKER}/session/${SESSION}/x")
+        .closed()
+    )
+    server = SockJsServer()
+    with server.served() as url:
+        ran = play(visit, url, "--users", "2", "--for", "1")
+    assert ran.returncode == 0, ran.stderr
+    found = found_by(visit)
+    assert not found.faults, found.faults[0]
+    assert any(reply.what == "init → config, x" for reply in found.replies)
+    assert all(
+        re.fullmatch(r"/__sockjs__/n=[0-9a-f]{18}/t=t0k3n/w=1a2b3c/s=0/000/[0-9a-f]{8}/websocket", path)
+        for path in server.sockets
+    )
+    assert len(set(server.sockets)) == len(server.sockets) > 1, "each session has its own"
+    assert any(re.fullmatch(r"/_w_1a2b3c/session/app1.abcd-[0-9a-f]+/x", path) for path in server.requests)
 
 
 def test_an_output_that_does_not_come_is_named_and_the_visit_goes_on(recorded):
@@ -193,13 +228,13 @@ def test_a_ramp_ends_where_the_limit_is_broken(recorded):
 @pytest.mark.slow
 def test_its_figures_are_right_within_five_percent(recorded):
     """For a server that has measured its own delays; what the client was late itself, it has said."""
-    delays = {"fast": 0.2, "slow": 0.7, "/": 0.4}
+    delays = {"fast": 0.6, "slow": 1.5, "/": 0.8}
     visit = recorded.session().says(method="init", data={"fast": 1}).hears("fast")
     for name in ("fast", "slow", "fast"):
         visit.pause(0.4).sets(name).hears(name)
     server = KnownDelays(lambda name, sessions: delays.get(name, 0) * (1 + 0.2 * (time.monotonic() % 1)))
     with server.served() as url:
-        ran = play(visit.closed(), url, "--users", "20", "--for", "12", "--p95", "2000")
+        ran = play(visit.closed(), url, "--users", "20", "--for", "12", "--p95", "5000")
     assert ran.returncode == 0, ran.stderr
     found = found_by(recorded.file)
     lag = found.levels[0].lag
@@ -207,4 +242,5 @@ def test_its_figures_are_right_within_five_percent(recorded):
         seconds = [reply.seconds for reply in found.replies if reply.what == label]
         for share in (0.5, 0.95):
             told, true = quantile(seconds, share), quantile(server.took[truth], share)
-            assert abs(told - true) <= 0.05 * true + 2 * lag, (label, share, told, true, lag)
+            allowed = 0.05 * true + (lag if share > 0.5 else 0)
+            assert abs(told - true) <= allowed, (label, share, told, true, lag)

@@ -57,3 +57,14 @@ def test_an_answer_to_the_last_action_is_none_to_the_next():
     replies.sent(12.0, marks("a"))
     with pytest.raises(TimeoutError):
         all_of(replies)
+
+
+def test_what_comes_once_may_be_there_long_before_it_is_waited_for():
+    replies = Replies()
+    replies.sent(10.0, marks("the connection"))
+    replies.came(marks("the connection"), 10.1)
+    replies.came(marks("config", "a"), 10.3)
+    replies.sent(11.0, marks("config"))
+    assert all_of(replies) == pytest.approx(0.3)
+    replies.sent(12.0, marks("a"))
+    assert replies.missing == ["a"]

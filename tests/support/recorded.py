@@ -32,16 +32,16 @@ class Recorded:
 
     def request(self, kind: Kind, url: str, status: int = 200, body: bytes = b"") -> Recorded:
         kept = self._writer.keep_body(body) if body else ""
-        return self._write(kind, url=url, status=status, datafile=kept)
+        return self.event(kind, url=url, status=status, datafile=kept)
 
     def session(self) -> Recorded:
         """A page that is loaded, and its session."""
         self.request(Kind.PAGE, "/").request(Kind.GET, "/lib/a.js").request(Kind.GET, "/lib/b.css")
-        self._write(Kind.OPEN, url="/websocket/")
-        return self._write(Kind.INIT, message=json.dumps({"config": {"sessionId": "${SESSION}"}}))
+        self.event(Kind.OPEN, url="/websocket/")
+        return self.event(Kind.INIT, message=json.dumps({"config": {"sessionId": "${SESSION}"}}))
 
     def says(self, **what) -> Recorded:
-        return self._write(Kind.SEND, message=json.dumps(what))
+        return self.event(Kind.SEND, message=json.dumps(what))
 
     def sets(self, *inputs: str) -> Recorded:
         return self.says(method="update", data=dict.fromkeys(inputs, 1))
@@ -51,13 +51,14 @@ class Recorded:
         return self.hears_message({"values": values, "inputMessages": [], "errors": {}})
 
     def hears_message(self, what, kind: Kind = Kind.RECEIVE) -> Recorded:
-        return self._write(kind, message=json.dumps(what))
+        return self.event(kind, message=json.dumps(what))
 
     def closed(self) -> Path:
-        self._write(Kind.CLOSE)
+        self.event(Kind.CLOSE)
         self._writer.close()
         return self.file
 
-    def _write(self, kind: Kind, **what) -> Recorded:
+    def event(self, kind: Kind, **what) -> Recorded:
+        """Any event, at this time."""
         self._writer.write(Event(kind, BEGAN + self.now, BEGAN + self.now, **what))
         return self

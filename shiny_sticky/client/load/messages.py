@@ -65,6 +65,11 @@ def _marks(content: dict[str, Any]) -> set[str]:
     return marks
 
 
+def comes_once(mark: str) -> bool:
+    """Whether something comes only once in a session: its beginning, or the response with a tag."""
+    return mark == "config" or mark.startswith("response ")
+
+
 def errors(text: str) -> frozenset[str]:
     """The outputs that a message says have failed; one that only waits for an input (`req`) has an empty text."""
     found = (_dict(content.get("errors")) for content in contents(text))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from shiny_sticky.client.load import messages
+
 
 class Replies:
     """Matches what comes with what is waited for.
 
     Actions that nothing is waited for between belong together: what comes after the first of them may be the answer
-    that is waited for after the last.
+    that is waited for after the last. What comes once only in a session may be there long before it is waited for.
     """
 
     def __init__(self) -> None:
@@ -28,7 +30,8 @@ class Replies:
             expects: what is waited for before the next thing is done.
         """
         if self._waits:
-            self._sent, self._early = [], {}
+            self._sent = []
+            self._early = {mark: seconds for mark, seconds in self._early.items() if messages.comes_once(mark)}
         self._sent.append(at)
         self._waits = bool(expects)
         self._pending = set(expects - self._early.keys())
