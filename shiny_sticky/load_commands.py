@@ -159,7 +159,9 @@ def _asked_for(url: str, headers: tuple[str, ...], yes: bool, what: str) -> targ
     """The site of an address; whoever gave one of another machine is asked whether it is meant."""
     site = target.target_of(url, headers)
     if not yes and not target.is_this_machine(site):
-        click.confirm(f"{site.place.hostname} is not this machine. Really {what} {site.url}?", abort=True)
+        click.confirm(
+            f"{site.place.hostname} is not this machine. Really {what} {site.url} (--yes does not ask)?", abort=True
+        )
     return site
 
 

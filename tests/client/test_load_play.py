@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -14,6 +15,7 @@ from shiny_sticky.client.load import results
 from shiny_sticky.client.load.judging import quantile
 from shiny_sticky.client.load.playing import ramp
 from shiny_sticky.client.load.recording import Kind
+from shiny_sticky.load_commands import load
 from support.known_delays import KnownDelays
 from support.real_site import LAUNCHER
 from support.recorded import Recorded
@@ -127,7 +129,7 @@ def test_a_recording_of_connect_is_played_with_its_worker_token_and_sockjs(recor
 def test_an_output_that_does_not_come_is_named_and_the_visit_goes_on(recorded):
     visit = recorded.session().says(method="init", data={"x": 1}).hears("x", "gone").sets("a").hears("a").closed()
     with KnownDelays().served() as url:
-        ran = play(visit, url, "--for", "3", "--patience", "1")
+        ran = play(visit, url, "--for", "2", "--patience", "1")
     assert ran.returncode == 0, ran.stderr
     found = found_by(visit)
     assert {(fault.what, fault.why) for fault in found.faults} == {
@@ -138,11 +140,12 @@ def test_an_output_that_does_not_come_is_named_and_the_visit_goes_on(recorded):
     assert "the first limit is what fails: init → gone, x: not within 1 s: output gone" in ran.stdout
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_is_noticed(recorded):
     visit = recorded.session().says(method="init", data={"x": 1}).hears("x").pause(1).sets("a").hears("a").closed()
     server = KnownDelays()
     with server.served() as url:
-        player = playing(visit, url, 4)
+        player = playing(visit, url, 6)
         until(lambda: server.took["x"], "it plays")
     said, _ = player.communicate(timeout=PATIENCE)
     assert "failed" in said
@@ -181,7 +184,8 @@ def test_it_asks_before_a_site_on_another_machine(recorded, monkeypatch, capsys)
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert main(["load", "play", str(visit), "http://192.0.2.1/", "--users", "9"]) == 130
     assert (
-        "192.0.2.1 is not this machine. Really send up to 9 users to http://192.0.2.1/?" in capsys.readouterr().out
+        "192.0.2.1 is not this machine. Really send up to 9 users to http://192.0.2.1/ (--yes does not ask)?"
+        in capsys.readouterr().out
     )
     assert not visit.with_name("load.jsonl").exists()
 
@@ -200,6 +204,20 @@ def test_a_mistake_is_named_before_anything_is_played(recorded, monkeypatch, cap
     monkeypatch.chdir(recorded.session().closed().parent)
     assert main(["load", "play", *words]) != 0
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["record", "play", "report"])
+def test_the_help_of_each_command_has_examples_that_can_be_typed(monkeypatch, capsys, command):
+    monkeypatch.setattr("sys.argv", ["shiny-sticky"])
+    assert main(["help", "load", command]) == 0
+    shown = capsys.readouterr().out
+    examples = re.findall(r"^  shiny-sticky (load .*?)(?:  .*)?$", shown.partition("Examples:")[2], re.MULTILINE)
+    assert examples
+    for words in map(shlex.split, examples):
+        assert words[1] == command
+        load.commands[command].make_context(command, words[2:])
+    assert main(["load", command, "--mistake"]) == 2
+    assert f"See: shiny-sticky help load {command}" in capsys.readouterr().err
 
 
 def test_a_ramp_grows_by_the_step_and_ends_with_the_last_number():

@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -47,6 +48,12 @@ class Proxy:
         said, _ = self._process.communicate(timeout=PATIENCE)
         assert self._process.returncode == 0
         return said
+
+    def interrupted(self) -> tuple[int, str]:
+        """Its exit code after a Ctrl-C, and what it says then, up to where the file is."""
+        self._process.send_signal(signal.SIGINT)
+        said, _ = self._process.communicate(timeout=PATIENCE)
+        return self._process.returncode, said.partition(" /")[0]
 
     def events(self) -> list[tuple[str, str]]:
         read = recording.read(self.file).events
@@ -110,6 +117,14 @@ def test_other_pages_get_nothing_through_the_proxy(tmp_path):
         assert not server.requests
         websocket.create_connection(f"ws://{proxy.host}/websocket/", origin=proxy.url.rstrip("/")).close()
         proxy.ended()
+
+
+def test_ctrl_c_ends_it_with_what_was_recorded_so_far(tmp_path):
+    with KnownDelays().served() as url:
+        proxy = Proxy(tmp_path, url)
+        assert proxy.ask("GET", "/") == 200
+        assert proxy.interrupted() == (130, "Ended before the page was closed. 1 event is in")
+    assert "REQ_HOME" in proxy.file.read_text()
 
 
 def test_a_site_that_does_not_answer_is_named(tmp_path):

@@ -63,12 +63,15 @@ class Fleet:
             pipe.close()
         await asyncio.to_thread(self._join)
 
-    def come(self, users: int, over: float) -> None:
+    def come(self, users: int, over: float) -> float:
         """Have more users come, so that there are as many as this.
 
         Args:
             users: how many in all.
             over: seconds in which the new ones come, one after another at equal distances.
+
+        Returns:
+            Seconds until the last of them comes.
         """
         more = users - self._users
         now = time.monotonic()
@@ -78,6 +81,7 @@ class Fleet:
             with contextlib.suppress(OSError):
                 pipe.send(Start(tuple(at[first :: self._number])))
         self._users = users
+        return at[-1] - now if at else 0.0
 
     async def sleep(self, seconds: float) -> None:
         """Let them play.

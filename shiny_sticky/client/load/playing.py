@@ -200,8 +200,7 @@ class _Playing:
 
     async def _play(self, fleet: Fleet, users: int, show: Callable[[str], None]) -> Level:
         """Have more users come, and judge what they find when all are there."""
-        rise = self._hold * (RISE_SHARE if self.levels else 1.0)
-        fleet.come(users, rise)
+        rise = fleet.come(users, self._hold * (RISE_SHARE if self.levels else 1.0))
         await self._wait(fleet, rise, users, show)
         begin = time.monotonic()
         self._tally.start_level()

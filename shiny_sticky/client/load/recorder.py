@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from shiny_sticky import __version__
 from shiny_sticky.client.load import messages
 from shiny_sticky.client.load.clock import ArrivalClock
 from shiny_sticky.client.load.connections import (
@@ -40,7 +39,7 @@ HOP_BY_HOP = {
 }
 
 # The proxy has its own of these. A browser's cookies are for all ports of a machine, also those of other sites.
-OWN = {"host", "cookie", "origin", "referer", "content-length", "user-agent"}
+OWN = {"host", "cookie", "origin", "referer", "content-length"}
 
 # The script that lets a session of this product outlive its connection, which a recorded one must not: what is
 # played is Shiny's own protocol. The page gets an empty one.
@@ -113,18 +112,15 @@ class Recorder:
         if _kind(method, url) in (Kind.PAGE, Kind.TOKEN):  # these are read here
             kept = [(name, value) for name, value in kept if name != "accept-encoding"]
         try:
-            passed = [*self._own_headers(), *kept]
+            passed = [*self._own_headers("origin" in headers), *kept]
             return await connection.ask(method, self._target.path(url), passed, body, keeps_body=True)
         finally:
             connection.close()
 
-    def _own_headers(self) -> Headers:
-        own = [
-            ("Host", self._target.place.netloc),
-            ("Origin", self._target.origin),
-            ("User-Agent", f"shiny-sticky-load/{__version__}"),
-            *self._target.headers,
-        ]
+    def _own_headers(self, has_origin: bool) -> Headers:
+        own = [("Host", self._target.place.netloc), *self._target.headers]
+        if has_origin:
+            own.append(("Origin", self._target.origin))
         if self._cookies:
             own.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self._cookies.items())))
         return own
@@ -186,7 +182,7 @@ class Recorder:
                 lambda: WebSocket(
                     self._clock,
                     url,
-                    self._own_headers(),
+                    [*self._own_headers(True), ("User-Agent", headers.get("user-agent", ""))],
                     lambda text, at: from_site.put_nowait(text),
                     lambda why: from_site.put_nowait(None),
                 ),

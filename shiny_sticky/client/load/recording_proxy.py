@@ -78,9 +78,9 @@ async def _record(
         await server.serve(sockets=[listener])
     finally:
         writer.close()
-        output.event(
-            f"{''.join(ended) or 'Ended before the page was closed'}. {writer.events} events are in {file}"
-        )
+        why = "".join(ended) or "Ended before the page was closed"
+        events = "1 event is" if writer.events == 1 else f"{writer.events} events are"
+        output.event(f"{why}. {events} in {file}")
         for body in writer.bodies:
             output.event(f"What was uploaded is in {body}; keep it beside the recording.")
 
