@@ -58,7 +58,7 @@ def over_time(lines: Sequence[Line], unit: str, end: float, limit: float | None 
         limit: a value that is drawn as a line of its own.
         marks: seconds at which something happened; the second number says what is written beside, as `%g`.
     """
-    highest = max([value for line in lines for _, value in line.points] + ([limit] if limit else []), default=1.0)
+    highest = max([value for line in lines for _, value in line.points] + [limit or 0.0])
     ticks = steps(highest)
     top, end = ticks[-1], max(end, 1.0)
 
@@ -70,26 +70,36 @@ def over_time(lines: Sequence[Line], unit: str, end: float, limit: float | None 
 
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_names(lines))} over time">']
     for tick in ticks:
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
+        parts.append(_across("grid", y(tick)))
         parts.append(f'<text x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}{escape(unit)}</text>')
-    for second in steps(end, 8):
-        if second <= end:
-            parts.append(f'<text x="{x(second):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{second:g} s</text>')
+    for second in filter(lambda second: second <= end, steps(end, 8)):
+        parts.append(f'<text x="{x(second):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{second:g} s</text>')
     for second, number in marks:
-        parts.append(
-            f'<line class="mark" x1="{x(second):.1f}" x2="{x(second):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        )
-        parts.append(f'<text x="{x(second) + 4:.1f}" y="{TOP + 8}">{number:g}</text>')
+        parts.append(_mark(x(second), number))
     if limit is not None:
+        parts.append(_across("limit", y(limit)))
         parts.append(
-            f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(limit):.1f}" y2="{y(limit):.1f}"/>'
             f'<text class="limit" x="{WIDTH - RIGHT}" y="{y(limit) - 4:.1f}" text-anchor="end">the limit</text>'
         )
     for line in lines:
-        points = " ".join(f"{x(second):.1f},{y(value):.1f}" for second, value in line.points)
-        title = f"<title>{escape(line.name)}</title>"
-        parts.append(f'<polyline class="c{line.colour}" points="{points}">{title}</polyline>')
+        parts.append(_polyline(line, [(x(second), y(value)) for second, value in line.points]))
     return "".join([*parts, "</svg>", _legend(lines)])
+
+
+def _across(what: str, y: float) -> str:
+    """A line from left to right."""
+    return f'<line class="{what}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+
+
+def _mark(x: float, number: float) -> str:
+    """A line from top to bottom, with a number beside it."""
+    line = f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+    return f'{line}<text x="{x + 4:.1f}" y="{TOP + 8}">{number:g}</text>'
+
+
+def _polyline(line: Line, places: Points) -> str:
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    return f'<polyline class="c{line.colour}" points="{points}"><title>{escape(line.name)}</title></polyline>'
 
 
 def ranges(rows: Sequence[Range], unit: str, limit: float) -> str:

@@ -180,9 +180,7 @@ def first_limit(level: Level, is_here: bool, cores: int) -> str:
     if level.faults and level.broken.endswith("failed"):
         return f"what fails: {level.fault}"
     if is_here and level.busy >= BUSY:
-        workers = sum(level.workers.values()) / cores
-        of_it = f"the workers had {workers:.0%} and " if level.workers else ""
-        return f"CPU, of which {of_it}this client {'had ' * (not of_it)}{level.own:.0%}"
+        return _cpu(level, cores)
     full = [name for name, cpu in level.workers.items() if cpu >= BUSY]
     if full:
         have = "has one core" if len(full) == 1 else "have one core each"
@@ -190,6 +188,14 @@ def first_limit(level: Level, is_here: bool, cores: int) -> str:
     if level.workers:
         return "not CPU: workers wait for something, such as a database or each other"
     return "not known from here; see `status` and `top` on the site's machine"
+
+
+def _cpu(level: Level, cores: int) -> str:
+    """Who had the CPU time of this machine, as far as that is known."""
+    if not level.workers:
+        return f"CPU, of which this client had {level.own:.0%}"
+    workers = sum(level.workers.values()) / cores
+    return f"CPU, of which the workers had {workers:.0%} and this client {level.own:.0%}"
 
 
 def shown(seconds: float | None) -> str:

@@ -49,20 +49,26 @@ def brings(text: str) -> frozenset[str]:
 def _marks(content: dict[str, Any]) -> set[str]:
     if any(key in content for key in ABOUT_WORK):
         return set()
-    marks = set()
-    for key, value in content.items():
-        match key:
-            case "values" | "errors":
-                marks |= {f"output {name}" for name in _dict(value)}
-            case "inputMessages":
-                marks |= {f"input {each['id']}" for each in value or [] if isinstance(each, dict) and "id" in each}
-            case "custom":
-                marks |= {f"custom {name}" for name in _dict(value) if name != "reactlog"}
-            case "response":
-                marks.add(f"response {_dict(value).get('tag')}")
-            case _:
-                marks.add(key)
-    return marks
+    return {mark for key, value in content.items() for mark in _marks_of(key, value)}
+
+
+def _marks_of(key: str, value: Any) -> list[str]:
+    """What a part of a message brings.
+
+    Args:
+        key: of the part.
+        value: and what stands there.
+    """
+    match key:
+        case "values" | "errors":
+            return [f"output {name}" for name in _dict(value)]
+        case "inputMessages":
+            return [f"input {_dict(each).get('id')}" for each in value or []]
+        case "custom":
+            return [f"custom {name}" for name in _dict(value) if name != "reactlog"]
+        case "response":
+            return [f"response {_dict(value).get('tag')}"]
+    return [key]
 
 
 def comes_once(mark: str) -> bool:

@@ -120,14 +120,25 @@ def _think(actions: list[Action], events: list[Event]) -> None:
         if opened:
             action.pause = max(0.0, begin - had)
         opened = opened or action.kind is Kind.OPEN
-        had = max(event.end for event in action.events)
-        missing = set(action.expects)
-        for event in events[place[id(action.events[-1])] + 1 :]:
-            if not missing or event.kind not in RECEIVED:
-                break
-            if found := missing & messages.brings(event.message):
-                had = max(had, event.begin)
-                missing -= found
+        had = _had_all(action, events[place[id(action.events[-1])] + 1 :])
+
+
+def _had_all(action: Action, later: list[Event]) -> float:
+    """When the recorded visitor had all that is waited for after an action.
+
+    Args:
+        action: that was done.
+        later: the events after it.
+    """
+    had = max(event.end for event in action.events)
+    missing = set(action.expects)
+    for event in later:
+        if not missing or event.kind not in RECEIVED:
+            break
+        if found := missing & messages.brings(event.message):
+            had = max(had, event.begin)
+            missing -= found
+    return had
 
 
 def _label(action: Action, has_session: bool) -> str:

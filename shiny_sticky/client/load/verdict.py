@@ -19,21 +19,41 @@ def verdict(run: Run, levels: Sequence[Level]) -> str:
         return "It ended before anything could be told."
     last = levels[-1]
     kept = [level.users for level in levels if not level.broken and not level.unsure]
-    with_workers = f"With {len(last.workers)} worker{'s' * (len(last.workers) > 1)} " if last.workers else ""
+    with_workers = f"With {_counted(len(last.workers), 'worker')} " if last.workers else ""
     site = "this machine" if run.here else run.url
-    within = f"within {shown(run.limit)}"
-    if last.unsure:
-        said = f"holds at least {kept[-1]} users of this visit {within}" if kept else "may hold more or less"
-        more = "more processes (--processes)" if last.busy < BUSY else "another machine"
-        why = f"with {last.users} users {last.unsure}, so let {more} play"
-    elif last.broken and not kept:
-        said = f"does not hold {last.users} user{'s' * (last.users > 1)} of this visit {within}, as {last.broken}"
-        why = f"the first limit is {first_limit(last, run.here, run.cores)}"
-    elif last.broken:
-        said = f"holds {kept[-1]} user{'s' * (kept[-1] > 1)} of this visit {within}"
-        why = f"the first limit is {first_limit(last, run.here, run.cores)}; with {last.users} users {last.broken}"
-    else:
-        said = f"holds at least {kept[-1]} user{'s' * (kept[-1] > 1)} of this visit {within}"
-        why = "no limit was reached"
-    sentence = f"{with_workers}{site} {said}; {why}."
+    sentence = f"{with_workers}{site} {_said(run, last, kept)}; {_why(run, last)}."
     return sentence if sentence.startswith("http") else sentence[0].upper() + sentence[1:]
+
+
+def _said(run: Run, last: Level, kept: Sequence[int]) -> str:
+    """What the site holds.
+
+    Args:
+        run: what was played.
+        last: level.
+        kept: numbers of users of whom the limit was kept.
+    """
+    within = f"of this visit within {shown(run.limit)}"
+    if not kept and last.unsure:
+        return "may hold more or less"
+    if not kept:
+        return f"does not hold {_counted(last.users, 'user')} {within}, as {last.broken}"
+    at_least = "" if last.broken and not last.unsure else "at least "
+    return f"holds {at_least}{_counted(kept[-1], 'user')} {within}"
+
+
+def _why(run: Run, last: Level) -> str:
+    """Why it holds no more, as far as that is known."""
+    if last.unsure:
+        more = "more processes (--processes)" if last.busy < BUSY else "another machine"
+        return f"with {_counted(last.users, 'user')} {last.unsure}, so let {more} play"
+    if not last.broken:
+        return "no limit was reached"
+    limit = f"the first limit is {first_limit(last, run.here, run.cores)}"
+    return (
+        limit if last.broken.endswith("failed") else f"{limit}; with {_counted(last.users, 'user')} {last.broken}"
+    )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
