@@ -55,15 +55,34 @@ class Proxy:
         said, _ = self._process.communicate(timeout=PATIENCE)
         return self._process.returncode, said.partition(" /")[0]
 
+    def stop(self) -> None:
+        """End it, should it still run."""
+        self._process.kill()
+        self._process.communicate()
+
     def events(self) -> list[tuple[str, str]]:
         read = recording.read(self.file).events
         return [(event.kind.value, event.url or event.message) for event in read]
 
 
-def test_what_a_visitor_does_is_recorded_without_what_is_the_session_s_own(tmp_path):
+@pytest.fixture
+def proxy_of(tmp_path):
+    """A factory of proxies; all are ended with the test."""
+    proxies = []
+
+    def make(target: str) -> Proxy:
+        proxies.append(Proxy(tmp_path, target))
+        return proxies[-1]
+
+    yield make
+    for proxy in proxies:
+        proxy.stop()
+
+
+def test_what_a_visitor_does_is_recorded_without_what_is_the_session_s_own(tmp_path, proxy_of):
     server = KnownDelays()
     with server.served() as url:
-        proxy = Proxy(tmp_path, url + "some/app/")
+        proxy = proxy_of(url + "some/app/")
         assert proxy.ask("GET", "/?a=1", Cookie="sticky=of-another-port") == 200
         assert proxy.ask("GET", "/favicon.ico") == 200
         assert proxy.ask("GET", "/lib/a.js") == 200
@@ -105,11 +124,11 @@ def test_what_a_visitor_does_is_recorded_without_what_is_the_session_s_own(tmp_p
     assert server.requests[0] == "/some/app/"
 
 
-def test_other_pages_get_nothing_through_the_proxy(tmp_path):
+def test_other_pages_get_nothing_through_the_proxy(proxy_of):
     """What the site is told for the one who records is not for any page that finds the port."""
     server = KnownDelays()
     with server.served() as url:
-        proxy = Proxy(tmp_path, url)
+        proxy = proxy_of(url)
         assert proxy.ask("GET", "/", Host="evil.example") == 403
         assert proxy.ask("POST", "/", b"x", Origin="http://evil.example") == 403
         with pytest.raises(websocket.WebSocketBadStatusException):
@@ -119,9 +138,9 @@ def test_other_pages_get_nothing_through_the_proxy(tmp_path):
         proxy.ended()
 
 
-def test_ctrl_c_ends_it_with_what_was_recorded_so_far(tmp_path):
+def test_ctrl_c_ends_it_with_what_was_recorded_so_far(proxy_of):
     with KnownDelays().served() as url:
-        proxy = Proxy(tmp_path, url)
+        proxy = proxy_of(url)
         assert proxy.ask("GET", "/") == 200
         assert proxy.interrupted() == (130, "Ended before the page was closed. 1 event is in")
     assert "REQ_HOME" in proxy.file.read_text()
@@ -141,12 +160,12 @@ def test_a_site_that_does_not_answer_is_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_visit_in_a_browser_can_be_played(tmp_path):
+def test_a_visit_in_a_browser_can_be_played(tmp_path, proxy_of):
     """A real site and Chromium: page, input, upload, selectize and download, then ten others do the same."""
     with Site({"app": {"target": str(APPS / "visited.py"), "workers": 2}}) as site:
         site.start()
         url = f"http://127.0.0.1:{site.port}/"
-        proxy = Proxy(tmp_path, url)
+        proxy = proxy_of(url)
         with chromium() as browser:
             page = browser.new_page()
             page.goto(proxy.url)
