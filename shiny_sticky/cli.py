@@ -19,6 +19,7 @@ from shiny_sticky.client_commands import verify
 from shiny_sticky.command_words import Commands, SettingsFile, Target, is_settings_file
 from shiny_sticky.errors import SettingsError, StartFailed, StickyError
 from shiny_sticky.front import configuration, nginx_program
+from shiny_sticky.load_commands import load
 from shiny_sticky.output import Output
 from shiny_sticky.settings import interpreter, template
 from shiny_sticky.settings.model import Settings
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code = commands.main(arguments, prog_name=program.name(), standalone_mode=False)
     except click.UsageError as error:
-        command = error.ctx.command.name if error.ctx is not None and error.ctx.parent is not None else ""
+        command = error.ctx.command_path.removeprefix(program.name()).strip() if error.ctx is not None else ""
         print(f"{error.format_message()}\nSee: {program.name()} help {command}".rstrip(), file=sys.stderr)
         return error.exit_code
     except click.ClickException as error:
@@ -255,19 +256,24 @@ def init(target: str | None, **options: Any) -> None:
     click.echo(f"{SETTINGS_FILE} is written. Serve it: {program.name()} {SETTINGS_FILE}")
 
 
+commands.add_command(load)
+
+
 @commands.command("help")
-@click.argument("command", required=False)
+@click.argument("command", nargs=-1)
 @click.pass_context
-def show_help(ctx: click.Context, command: str | None) -> None:
+def show_help(ctx: click.Context, command: tuple[str, ...]) -> None:
     """Show the help of a command."""
     assert ctx.parent is not None
-    if command is None:
-        click.echo(commands.get_help(ctx.parent))
-        return
-    _, found, _ = commands.resolve_command(ctx.parent, [command])
-    assert found is not None
-    with click.Context(found, info_name=command, parent=ctx.parent) as its:
-        click.echo(found.get_help(its))
+    shown: click.Command = commands
+    its = ctx.parent
+    for word in command:
+        if not isinstance(shown, click.Group):
+            raise click.UsageError(f"{shown.name} has no commands of its own.")
+        _, found, _ = shown.resolve_command(its, [word])
+        assert found is not None
+        shown, its = found, click.Context(found, info_name=word, parent=its)
+    click.echo(shown.get_help(its))
 
 
 def _worker_and_file(worker: str | None, config: Path | None) -> tuple[str | None, Path | None]:

@@ -54,6 +54,24 @@ EXAMPLES: dict[str | None, list[tuple[str, str]]] = {
         ("init app.py -w 8", "write config.yaml, then serve it"),
         ("init", "the same for app.py, with the defaults"),
     ],
+    "load": [
+        ("load record http://127.0.0.1:8080/", "do what a visitor does; close the page, and visit.jsonl has it"),
+        ("load play visit.jsonl http://127.0.0.1:8080/ --users 50", "fifty at once"),
+        ("load play visit.jsonl http://127.0.0.1:8080/ --ramp 10..500", "until answers take longer than 500 ms"),
+        ("load report", "load.html shows what was found"),
+    ],
+    "record": [
+        ("load record http://127.0.0.1:8080/", "opens a browser; visit.jsonl has it"),
+        ("load record https://example.com/app/ -H 'Cookie: id=7'", "as somebody who has signed in"),
+    ],
+    "play": [
+        ("load play visit.jsonl http://127.0.0.1:8080/ --users 50", "fifty at once"),
+        ("load play visit.jsonl http://127.0.0.1:8080/ --ramp 10..500 --p95 300", "until p95 is above 300 ms"),
+    ],
+    "report": [
+        ("load report", "load.jsonl as load.html"),
+        ("load report monday.jsonl -o monday.html", "of others"),
+    ],
     "help": [("help logs", "what a command takes")],
 }
 
@@ -75,4 +93,14 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what stands below the options."""
+        write_examples(self.name, formatter)
+
+
+class CommandGroup(click.Group):
+    """A command that has commands of its own."""
+
+    command_class = Command
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what stands below the commands."""
         write_examples(self.name, formatter)
