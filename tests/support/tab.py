@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Error, Locator, Page
 
 from support.browser import PATIENCE, Visitor
 from support.real_site import until
@@ -97,7 +98,13 @@ class Tab:
 
 def session_id(page: Page) -> str:
     """The id of a page's session, as the browser knows it, once it has begun."""
-    page.wait_for_function("window.Shiny?.shinyapp?.config?.sessionId")
+    try:
+        # Not with each frame that is drawn: on a busy machine, a page behind others may draw none.
+        page.wait_for_function("window.Shiny?.shinyapp?.config?.sessionId", polling=50)
+    except Error as error:
+        with contextlib.suppress(Error):
+            error.add_note(f"{page.url} shows: {page.locator('body').inner_text(timeout=5000)[:500]}")
+        raise
     return page.evaluate("Shiny.shinyapp.config.sessionId")
 
 

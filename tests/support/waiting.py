@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
-import os
 import random
 import socket
 import time
@@ -15,18 +15,25 @@ import psutil
 PATIENCE = 60
 
 
-# Ports that each of the processes that run tests has for itself: it may be a while until one is used.
-FIRST_PORT = 10_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+# Below those that the system hands out to clients, so that none takes a test's port before the test does.
+PORTS = range(10_000, 32_000)
+
+# Sockets by which the processes that run tests on this machine tell each other which ports they have chosen last:
+# it may be a while until one is used. Those of UDP have the same numbers, and nothing here uses them.
+_chosen: collections.deque[socket.socket] = collections.deque(maxlen=64)
 
 
 def free_port() -> int:
-    """A port below those that the system hands out to clients, so that none takes it before the test does."""
+    """A port that nobody uses, and that no other test chooses before it is in use."""
     while True:
-        port = random.randrange(FIRST_PORT, 32_000, PROCESSES)
+        port = random.choice(PORTS)
+        mark = socket.socket(type=socket.SOCK_DGRAM)
         with socket.socket() as probe, contextlib.suppress(OSError):
+            mark.bind(("127.0.0.1", port))
             probe.bind(("127.0.0.1", port))
+            _chosen.append(mark)
             return port
+        mark.close()
 
 
 def until(condition, what: str, timeout: float = PATIENCE):
