@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import compileall
+import signal
 
 import hypothesis
 import pytest
@@ -15,7 +16,11 @@ hypothesis.settings.load_profile("loaded")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile what each launcher and worker loads, also where Python is told to keep no bytecode."""
+    """Compile what each launcher and worker loads, also where Python is told to keep no bytecode; heed Ctrl-C.
+
+    A shell lets what it runs in the background ignore that, and so would what tests start, and end by it.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):  # one process does it for all
         compileall.compile_dir(ROOT / "shiny_sticky", quiet=2)
 
