@@ -9,7 +9,7 @@ import websocket
 
 from shiny_sticky.supervision.waiting_room import KEY_FILE
 from support.real_site import Site, until
-from support.waiting_visitors import Waiting, app_status, fill, full_site, visit
+from support.waiting_visitors import Waiting, app_status, fill, full_site, in_line, visit
 
 
 def waits(site: Site, query: str = "", cookie: str | None = None, **headers: str) -> None:
@@ -31,32 +31,33 @@ def test_first_come_is_first_served_and_nobody_gets_in_before(site_of):
     site = full_site(site_of)
     sessions = fill(site)
     waits(site)
-    first, second, third = everybody = [Waiting(site).ask() for _ in range(3)]
-    assert [one.place for one in everybody] == [1, 2, 3]
-    assert site.says("App app is full .max_sessions.: visitors wait for their turn")
-    assert app_status(site)["waiting"] == 3
-    shown = site.command("status", str(site.config)).stdout
-    assert "app: full (max_sessions), visitors who wait for a place: 3" in shown
-    for cookie in (None, "sticky=app1", "sticky=app2"):
-        refused(site, cookie)
-        waits(site, cookie=cookie)
+    with in_line(site, 3) as everybody:
+        first, second, third = everybody
+        assert [one.place for one in everybody] == [1, 2, 3]
+        assert site.says("App app is full .max_sessions.: visitors wait for their turn")
+        assert app_status(site)["waiting"] == 3
+        shown = site.command("status", str(site.config)).stdout
+        assert "app: full (max_sessions), visitors who wait for a place: 3" in shown
+        for cookie in (None, "sticky=app1", "sticky=app2"):
+            refused(site, cookie)
+            waits(site, cookie=cookie)
 
-    sessions[0].close()
-    until(lambda: app_status(site)["sessions"] == 1, "there is a place")
-    for cookie in (None, "sticky=app1", "sticky=app2"):  # of yesterday
-        waits(site, cookie=cookie)
-    assert third.ask().admission == second.ask().admission == ""
-    cookie = first.enters(second, third)
-    waits(site, f"sticky-admission={first.admission}", cookie=cookie)
-    sessions.append(site.websocket(cookie=cookie))
-    until(lambda: app_status(site)["sessions"] == 2, "it is taken")
-    assert (second.ask().place, third.ask().place) == (1, 2)
-    assert second.admission == ""
+        sessions[0].close()
+        until(lambda: app_status(site)["sessions"] == 1, "there is a place")
+        for cookie in (None, "sticky=app1", "sticky=app2"):  # of yesterday
+            waits(site, cookie=cookie)
+        assert third.ask().admission == second.ask().admission == ""
+        cookie = first.enters(second, third)
+        waits(site, f"sticky-admission={first.admission}", cookie=cookie)
+        sessions.append(site.websocket(cookie=cookie))
+        until(lambda: app_status(site)["sessions"] == 2, "it is taken")
+        assert (second.ask().place, third.ask().place) == (1, 2)
+        assert second.admission == ""
 
-    for session in sessions[1:]:
-        session.close()
-    for one, others in ((second, [third]), (third, [])):
-        site.websocket(cookie=one.enters(*others)).close()
+        for session in sessions[1:]:
+            session.close()
+        for one, others in ((second, [third]), (third, [])):
+            site.websocket(cookie=one.enters(*others)).close()
     until(lambda: visit(site).status == 200, "nobody waits, and all may come")
     until(lambda: app_status(site)["waiting"] == 0, "nobody waits")
     assert site.says("Nobody waits for App app any more")
@@ -68,20 +69,20 @@ def test_who_is_in_stays_in_also_when_the_page_is_loaded_again(site_of):
     cookie = "sticky=app1"
     mine, other = (site.websocket(cookie=f"sticky={worker}") for worker in site.workers())
     until(lambda: app_status(site)["sessions"] == 2, "the launcher knows")
-    waiting = Waiting(site).ask()
-    waits(site, cookie=cookie)
-    again = visit(site, cookie=cookie, cache_control="max-age=0")
-    assert (again.status, again.set_cookies) == (200, [])
-    waits(site, "sticky-ticket=none", cookie=cookie, cache_control="max-age=0")
-    for session in (mine, other):
-        session.send("still there?")
-        assert session.recv() == "here"
-    script = {"Sec-Fetch-Mode": "cors", "Accept": "text/html"}
-    assert site.ask("/data", cookie=cookie, headers=script).status == 200
-    mine.close()
-    until(lambda: app_status(site)["sessions"] == 1, "the old page is left")
-    assert waiting.ask().admission == ""
-    site.websocket(cookie=cookie).close()
+    with in_line(site, 1) as (waiting,):
+        waits(site, cookie=cookie)
+        again = visit(site, cookie=cookie, cache_control="max-age=0")
+        assert (again.status, again.set_cookies) == (200, [])
+        waits(site, "sticky-ticket=none", cookie=cookie, cache_control="max-age=0")
+        for session in (mine, other):
+            session.send("still there?")
+            assert session.recv() == "here"
+        script = {"Sec-Fetch-Mode": "cors", "Accept": "text/html"}
+        assert site.ask("/data", cookie=cookie, headers=script).status == 200
+        mine.close()
+        until(lambda: app_status(site)["sessions"] == 1, "the old page is left")
+        assert waiting.ask().admission == ""
+        site.websocket(cookie=cookie).close()
     other.close()
 
 
@@ -102,9 +103,8 @@ def test_tickets_and_admissions_of_others_are_worth_nothing(site_of):
     for bad in (foreign.admission, ticket, "x"):
         waits(site, f"sticky-admission={bad}")
     assert site.ask("/sticky-place?ticket=none", method="POST", body="x").status == 403
-    assert re.search(
-        rb"</head>other\d\?$", visit(site, f"sticky-admission={foreign.admission}", path="/other/").body
-    )
+    there = Waiting(site, "/other/").ask()
+    assert re.search(rb"</head>other\d\?$", visit(site, f"sticky-admission={there.admission}", path="/other/").body)
     for session in sessions:
         session.close()
 

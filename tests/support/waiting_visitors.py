@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import re
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import websocket
 
@@ -81,9 +85,21 @@ class Waiting:
     place: int = 0
     again: int = 0
     admission: str = ""
+    _asking: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self) -> Waiting:
         """Ask for the place once."""
+        with self._asking:
+            return self._ask()
+
+    def keep_asking(self, left: threading.Event) -> None:
+        """Ask again and again, as a page does whatever else goes on, until it is their turn, or they have left."""
+        while not left.wait(0.5):
+            with self._asking, contextlib.suppress(OSError, http.client.HTTPException, AssertionError):
+                if self.admission or self._ask().admission:
+                    return
+
+    def _ask(self) -> Waiting:
         reply = self.site.ask(f"{self.path}sticky-place?ticket={self.ticket}")
         assert reply.status == 200, reply.body
         assert reply.headers["Cache-Control"] == "no-store"
@@ -104,3 +120,26 @@ class Waiting:
         assert reply.status == 200
         assert re.search(rb"</head>app\d\?a=b$", reply.body)
         return f"sticky={reply.assigned}"
+
+
+@contextlib.contextmanager
+def in_line(site: Site, number: int) -> Iterator[list[Waiting]]:
+    """So many who come one after another, and wait until the end of a block, or for their turn.
+
+    Args:
+        site: where.
+        number: of visitors.
+    """
+    everybody = [Waiting(site) for _ in range(number)]
+    left = threading.Event()
+    pages = [threading.Thread(target=one.keep_asking, args=[left]) for one in everybody]
+    try:
+        for one, page in zip(everybody, pages, strict=True):
+            one.ask()
+            page.start()
+        yield everybody
+    finally:
+        left.set()
+        for page in pages:
+            if page.is_alive():
+                page.join()
