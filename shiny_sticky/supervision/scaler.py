@@ -94,13 +94,7 @@ class Scaler:
             workers: that there are.
             quietly: tell `status` alone what is done, which is something for each session.
         """
-        if decision.grow:
-            done = f"grows from {workers} to {workers + decision.grow} workers"
-        elif decision.shrink:
-            done = f"shrinks from {workers} to {workers - 1} workers, {decision.shrink} leaves"
-        else:
-            done = f"stays at {workers} workers"
-        said = f"{done}: {decision.reason}" if decision.reason else ""
+        said = decision.told(workers)
         acts = bool(decision.grow or decision.shrink)
         if said and (acts or not self._kept):
             if not (acts and quietly):

@@ -135,6 +135,19 @@ class Decision:
     reason: str = ""
     short_of_memory: bool = False
 
+    def told(self, workers: int) -> str:
+        """What is done, and why; empty if there is nothing to say.
+
+        Args:
+            workers: that there are.
+        """
+        done = f"stays at {workers} workers"
+        if self.grow:
+            done = f"grows from {workers} to {workers + self.grow} workers"
+        elif self.shrink:
+            done = f"shrinks from {workers} to {workers - 1} workers, {self.shrink} leaves"
+        return f"{done}: {self.reason}" if self.reason else ""
+
 
 def decide(wanted: Wanted, now: Situation) -> Decision:
     """What to do about the number of workers."""

@@ -94,13 +94,7 @@ class ForkServer:
         Returns:
             Whether this is a fork; else it is this process itself, at its end.
         """
-        from .server import load_server
-
-        load_server()
-        if self.options.isolated and not ready.left:  # else the app's import is not over yet
-            from .rehearsal import rehearse
-
-            rehearse()
+        self._load_for_forks(ready)
         self._end_with_launcher(False)
         after_fork.take_name(self.options.name)
         self._prepare()
@@ -130,6 +124,16 @@ class ForkServer:
                     self._poll.unregister(descriptor)
             self._reap()
         return False
+
+    def _load_for_forks(self, ready: Ready) -> None:
+        """Do once what each fork would do for itself."""
+        from .server import load_server
+
+        load_server()
+        if self.options.isolated and not ready.left:  # else the app's import is not over yet
+            from .rehearsal import rehearse
+
+            rehearse()
 
     def _prepare(self) -> None:
         """Put memory into the state that forks can share for longest."""
