@@ -15,7 +15,7 @@ def server(input: Inputs, output: Outputs, session: Session):
         async def words():
             for word in f"You have asked **{question}** and that is all".split(" "):
                 yield f"{word} "
-                await asyncio.sleep(0.15)
+                await asyncio.sleep(0.3)
 
         await chat.append_message_stream(words())
 
