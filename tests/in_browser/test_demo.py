@@ -22,7 +22,8 @@ SCREENSHOT = ROOT / "artifacts" / "demo.png"
 @pytest.fixture(scope="module")
 def site(browser):
     """The demo on four workers. It comes after the browser: without one, nothing need be started."""
-    with Site({"app": {**DEMO, "workers": 4}}) as shared:
+    # A browser that is closed in haste may not say that its page has gone: then the session ends after this.
+    with Site({"app": {**DEMO, "workers": 4}}, resume={"timeout": 45}) as shared:
         yield shared.start()
 
 

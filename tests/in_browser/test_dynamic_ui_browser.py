@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from support.browser import Visitor, without_cookies
+from support.browser import POLLING, Visitor, without_cookies
 from support.real_site import APPS, Site
 
 
@@ -34,7 +34,7 @@ def draws_everything(page: Page) -> None:
     expect(page.locator("#side")).to_be_visible()
     expect(page.locator("#code .prism-code-editor")).to_be_visible()
     expect(page.locator("#code .prism-code-editor")).to_contain_text("x = 1")
-    page.wait_for_function("customElements.get('shiny-data-frame') !== undefined")
+    page.wait_for_function("customElements.get('shiny-data-frame') !== undefined", polling=POLLING)
     page.wait_for_load_state("networkidle")
     expect(page.locator("#who")).to_have_text(process)
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from support.browser import Visitor
+from support.browser import POLLING, Visitor
 from support.matrix import neighbours
 from support.real_site import APPS, Site
 from support.shiny_session import ShinySession
@@ -67,7 +67,7 @@ def use(page):
     settle(("#outcome", "It went well."), ("#flushes", "flushed: 0"))
     for how, text in (("cancel", "It went well."), ("error", "an error"), ("cancel", "an error"), ("silent", "")):
         page.locator("#how").select_option(how)
-        page.wait_for_function("how => Shiny.shinyapp.$inputValues.how === how", arg=how)
+        page.wait_for_function("how => Shiny.shinyapp.$inputValues.how === how", arg=how, polling=POLLING)
         settle(("#outcome", text))
     page.locator("#compute").click()
     settle(("#computed", "computed 1"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from support.browser import POLLING
 from support.real_site import ROOT, Site, until
 from support.tab import process, session_id
 
@@ -35,7 +36,7 @@ def site(browser):
 
 def seen(page: Page, text: str) -> None:
     """What the page's process says of its session."""
-    page.wait_for_function("Shiny.shinyapp.config.sessionId")
+    page.wait_for_function("Shiny.shinyapp.config.sessionId", polling=POLLING)
     expect(page.locator("#seen")).to_have_text(f"{process(page)}: {text}, ?own=1")
 
 
@@ -69,11 +70,11 @@ def is_on_disk(site: Site, page: Page) -> None:
 
 def test_a_bookmark_in_the_url_brings_the_state_back(site, visitor):
     page = open_page(visitor, site, "url")
-    page.wait_for_function("Shiny.shinyapp.$socket.bookmark?.includes('inner=%22as+typed%22')")
-    page.wait_for_function("Shiny.shinyapp.$socket.bookmark.includes('added=2')")
+    page.wait_for_function("Shiny.shinyapp.$socket.bookmark?.includes('inner=%22as+typed%22')", polling=POLLING)
+    page.wait_for_function("Shiny.shinyapp.$socket.bookmark.includes('added=2')", polling=POLLING)
     session, url = session_id(page), page.url
     site.kill(process(page).partition(".")[0])
-    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'")
+    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'", polling=POLLING)
     seen(page, "Ada, as typed, 2")
     expect(page.locator("#inner")).to_have_value("as typed")
     assert page.url == url
@@ -84,7 +85,7 @@ def test_a_bookmark_on_the_server_is_found_by_the_next_process(site, visitor):
     is_on_disk(site, page)
     session = session_id(page)
     site.kill(process(page).partition(".")[0])
-    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'")
+    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'", polling=POLLING)
     seen(page, "Ada, as typed, 2")
     assert not (site.folder / "server" / "shiny_bookmarks").exists()
 
@@ -100,7 +101,7 @@ def test_also_after_a_deploy_from_another_folder(site, visitor):
     site.settings["apps"]["server"].update(target=str(Path("release2") / "app.py"), preload=False)
     site.write()
     site.reload()
-    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'")
+    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'", polling=POLLING)
     seen(page, "Ada, as typed, 2")
 
 

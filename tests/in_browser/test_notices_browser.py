@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from shiny_sticky.worker.middleware.page_scripts import HERE, PARTS, SCRIPT
-from support.browser import Visitor, without_cookies
+from support.browser import POLLING, Visitor, without_cookies
 from support.cutting_proxy import CuttingProxy
 from support.real_site import ROOT, Site
 from support.tab import process, session_id
@@ -139,12 +139,12 @@ def test_a_page_with_which_all_is_well_has_no_bar_and_no_timer(visitor, network)
     session = session_id(page)
     assert page.evaluate("[...document.scripts].some(script => script.src.endsWith('/page.js'))")
     before = page.evaluate("counted.length")
-    page.wait_for_function(f"counted.length > {before}")
+    page.wait_for_function(f"counted.length > {before}", polling=POLLING)
     assert not bar(page).count()
     assert page.evaluate("timers") == []
 
     network.cut("rst")  # and is back before anybody need know
-    page.wait_for_function(f"counted.length > {page.evaluate('counted.length')}")
+    page.wait_for_function(f"counted.length > {page.evaluate('counted.length')}", polling=POLLING)
     assert session_id(page) == session
     assert page.evaluate("timers.length") <= 1
     expect(bar(page).locator("section")).to_be_empty()
@@ -157,7 +157,7 @@ def test_the_end_of_a_session_is_told_with_a_way_on(site, visitor):
     expect(notice(page, "reconnectable").locator("p")).to_contain_text("This session has ended.")
     expect(page.locator("#shiny-disconnected-overlay")).to_have_count(1)
     button(page, "reconnectable", "Once <more>").click()
-    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'")
+    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'", polling=POLLING)
     expect(bar(page).locator("section")).to_be_empty()
 
 
@@ -176,7 +176,7 @@ def test_a_deploy_is_told_and_leads_to_the_new_version_when_asked(site, visitor)
     page.get_by_text("12 squared is 144").wait_for()
 
     button(page, "new_version", "Switch").click()
-    page.wait_for_function("window.Shiny?.shinyapp?.config?.sessionId && " + NO_BAR)
+    page.wait_for_function("window.Shiny?.shinyapp?.config?.sessionId && " + NO_BAR, polling=POLLING)
     assert process(page) in [site.incarnation(worker) for worker in site.workers()]
     expect(notice(other, "new_version")).to_have_count(1)
 
@@ -185,7 +185,8 @@ def test_shiny_begins_a_new_session_by_itself_where_the_app_allows_that(site, vi
     page = open_page(visitor, site.port, "/")
     session = session_id(page)
     page.wait_for_function(
-        "Shiny.shinyapp.$allowReconnect"
+        "Shiny.shinyapp.$allowReconnect",
+        polling=POLLING,
     )  # the app says so a moment after the session's beginning
     page.evaluate("""() => {
         window.shown = 0;
@@ -193,7 +194,7 @@ def test_shiny_begins_a_new_session_by_itself_where_the_app_allows_that(site, vi
         setInterval(() => { shown += root()?.querySelectorAll(".ended").length ?? 0; }, 50);
     }""")
     site.kill(process(page).partition(".")[0])
-    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'")
+    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'", polling=POLLING)
     assert page.evaluate("shown") == 0
 
 

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from playwright.sync_api import Page, expect
 
-from support.browser import Visitor, without_cookies
+from support.browser import POLLING, Visitor, without_cookies
 from support.real_site import ROOT, Site, until
 from support.tab import process, session_id
 
@@ -54,7 +54,7 @@ def notice(page: Page, kind: str):
 
 def begins_anew(page: Page, session: str) -> None:
     """There is a new session with the page's inputs; what the server alone knew is gone, buttons are pressed."""
-    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'")
+    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'", polling=POLLING)
     expect(page.locator("#seen")).to_have_text("Ada, added 1 of 2")
     expect(page.locator("#name")).to_have_value("Ada")
     expect(page.locator("#shiny-disconnected-overlay")).to_have_count(0)
@@ -111,16 +111,17 @@ def test_uploaded_files_are_handed_to_the_new_session(site, visitor):
     told = upload(page, "one.txt", "two.txt")
     session = session_id(page)
     kill_process(site, page)
-    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'")
+    page.wait_for_function(f"Shiny.shinyapp.config.sessionId != '{session}'", polling=POLLING)
     has_files(page, told)
 
     told = upload(page, "three.txt")  # and from that session to a third one
     session = session_id(page)
     kill_process(site, page)
     another = f"Shiny.shinyapp.config.sessionId != '{session}'"
-    page.wait_for_function(f"states.at(-1) == 'reconnectable' || {another}")  # by itself if it was there for long
+    either = f"states.at(-1) == 'reconnectable' || {another}"  # by itself if it was there for long
+    page.wait_for_function(either, polling=POLLING)
     page.evaluate("document.dispatchEvent(new Event('shiny-sticky:reconnect'))")
-    page.wait_for_function(another)
+    page.wait_for_function(another, polling=POLLING)
     has_files(page, told)
 
 
@@ -150,7 +151,7 @@ def test_the_bar_says_so_and_tries_again_until_there_is_a_new_session(site, visi
     )
     network.disconnect("rst")
     notice(page, "reconnecting").locator("button").click()
-    page.wait_for_function("states.filter(state => state == 'reconnecting').length > 1")
+    page.wait_for_function("states.filter(state => state == 'reconnecting').length > 1", polling=POLLING)
     expect(notice(page, "ended")).to_have_count(0)
     network.reconnect()
     assert session_id(page) == session

@@ -5,6 +5,7 @@ import contextlib
 import psutil
 import pytest
 
+from support.browser import POLLING
 from support.real_site import ROOT, Site, until
 from support.sessions_of_pages import nothing_is_missing, numbers_come
 from support.tab import process, session_id
@@ -51,7 +52,7 @@ def test_some_time_without_a_network(page, network):
         })"""
     )
     network.disconnect("rst")
-    page.wait_for_function("window.seen_before !== undefined")
+    page.wait_for_function("window.seen_before !== undefined", polling=POLLING)
     page.locator("#n").fill("12")
     page.wait_for_timeout(3000)  # the time in which there is no network, not one that is waited for
     assert page.evaluate("counted.length - seen_before") <= 1

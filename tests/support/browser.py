@@ -21,6 +21,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-gpu-watchdog",  # it would end what draws the pages when a busy machine keeps that waiting
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -30,6 +31,10 @@ ARGUMENTS = [
 
 # Milliseconds that the browser gets for whatever is waited for.
 PATIENCE = 1000 * waiting.PATIENCE
+
+# Milliseconds between two looks at what is waited for in a page: by the clock, and not with each frame that is
+# drawn, as the browser of a busy machine may draw none for long.
+POLLING = 50
 
 
 def program() -> str:

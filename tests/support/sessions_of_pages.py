@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from playwright.sync_api import Page
 
-from support.browser import PATIENCE
+from support.browser import PATIENCE, POLLING
 from support.tab import session_id
 
 
 def numbers_come(page: Page, more: int = 2, timeout: float = PATIENCE) -> None:
     """Wait until the session has sent some more; for so many milliseconds at most."""
     before = page.evaluate("counted.length")
-    page.wait_for_function(f"counted.length >= {before + more}", timeout=timeout)
+    page.wait_for_function(f"counted.length >= {before + more}", timeout=timeout, polling=POLLING)
 
 
 def nothing_is_missing(page: Page, session: str, timeout: float = PATIENCE) -> None:
@@ -24,7 +24,7 @@ def nothing_is_missing(page: Page, session: str, timeout: float = PATIENCE) -> N
     """
     numbers_come(page, timeout=timeout)
     page.evaluate("Shiny.setInputValue('report', Math.random())")
-    page.wait_for_function("window.report")
+    page.wait_for_function("window.report", polling=POLLING)
     counted, ticks = page.evaluate("[counted, report.ticks]")
     assert counted == list(range(len(counted)))
     assert ticks == list(range(len(ticks))) and len(ticks) > 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import Error, Locator, Page
 
-from support.browser import PATIENCE, Visitor
+from support.browser import PATIENCE, POLLING, Visitor
 from support.real_site import until
 
 # Notes when a value changes: as a page is changed by messages, each is told of after the message that changed it.
@@ -99,8 +99,7 @@ class Tab:
 def session_id(page: Page) -> str:
     """The id of a page's session, as the browser knows it, once it has begun."""
     try:
-        # Not with each frame that is drawn: on a busy machine, a page behind others may draw none.
-        page.wait_for_function("window.Shiny?.shinyapp?.config?.sessionId", polling=50)
+        page.wait_for_function("window.Shiny?.shinyapp?.config?.sessionId", polling=POLLING)
     except Error as error:
         with contextlib.suppress(Error):
             error.add_note(f"{page.url} shows: {page.locator('body').inner_text(timeout=5000)[:500]}")

@@ -4,6 +4,7 @@ import hashlib
 
 from playwright.sync_api import expect
 
+from support.browser import POLLING
 from support.matrix import as_under_shiny_run
 
 FETCH = """async ([path, options]) => {
@@ -75,7 +76,7 @@ def test_static_files_are_found(tab):
     page.wait_for_load_state()
     yield
     page.locator("#draw").click()
-    page.wait_for_function("document.querySelector('#later')?.complete")
+    page.wait_for_function("document.querySelector('#later')?.complete", polling=POLLING)
     status, kind, text = fetch(page, "code/static_files.py")
     return {
         "widths": [
@@ -93,7 +94,7 @@ def bookmark(page):
     """Press the bookmark button; gives the address of the page from then on."""
     earlier = page.url
     page.locator("#\\._bookmark_").click()
-    page.wait_for_function("earlier => location.href !== earlier", arg=earlier)
+    page.wait_for_function("earlier => location.href !== earlier", arg=earlier, polling=POLLING)
     return page.url
 
 

@@ -3,6 +3,7 @@
 from playwright.sync_api import expect
 from shiny.playwright.controller import OutputDataFrame
 
+from support.browser import POLLING
 from support.matrix import as_under_shiny_run
 
 
@@ -48,7 +49,7 @@ def test_jupyter_widgets_are_heard_and_told_and_bring_their_scripts(tab):
 @as_under_shiny_run("plots.py", also=("crowded",))
 def test_a_plot_is_drawn_clicked_and_brushed(tab):
     def drawn():
-        page.wait_for_function("document.querySelector('#plot img').complete")
+        page.wait_for_function("document.querySelector('#plot img').complete", polling=POLLING)
         return picture.evaluate("picture => [picture.naturalWidth, picture.naturalHeight, picture.alt]")
 
     def click():

@@ -4,6 +4,7 @@ import secrets
 
 from playwright.sync_api import expect
 
+from support.browser import POLLING
 from support.matrix import as_under_shiny_run
 from support.real_site import until
 
@@ -17,7 +18,7 @@ def named(tab):
     page = tab.open()
     page.locator("#name").fill(name)
     page.locator("#message").click()
-    page.wait_for_function("name => document.title === `Noted ${name}`", arg=name)
+    page.wait_for_function("name => document.title === `Noted ${name}`", arg=name, polling=POLLING)
     return page, name
 
 

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from playwright.sync_api import expect
 
+from support.browser import POLLING
 from support.matrix import as_under_shiny_run
 from support.tab import text_of
 
@@ -70,7 +71,9 @@ def test_the_page_shows_that_it_is_busy_at_its_first_load_and_at_each_computatio
 def test_invalidate_later_ticks_on_and_leaves_none_out(tab):
     def goes_on(by):
         began = int(text_of(page.locator("#ticks")))
-        page.wait_for_function(f"Number(document.querySelector('#ticks').innerText) >= {began + by}")
+        page.wait_for_function(
+            f"Number(document.querySelector('#ticks').innerText) >= {began + by}", polling=POLLING
+        )
 
     page = tab.open(ticks="() => document.querySelector('#ticks')?.innerText")
     goes_on(by=5)
