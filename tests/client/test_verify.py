@@ -90,7 +90,7 @@ def test_what_is_printed_is_a_line_a_check_without_colours(site, capsys):
 
 
 def test_uvicorns_own_workers_are_found_out(capsys):
-    with fronts.uvicorn_on_a_port(workers=2) as port:
+    with fronts.uvicorn_on_a_port("taking_time", workers=2) as port:
         code, found = asked(port, capsys)
     assert code == 1
     assert results(found)["with_cookies"] == results(found)["tabs"] == "bad"
@@ -314,5 +314,8 @@ def test_each_contestant_of_the_benchmarks_has_its_known_fault_and_no_other(monk
             except missing:
                 continue
             found[name] = {check for check, result in results(told).items() if result == "bad"} & STICKINESS
-    assert found == {name: FAULTS[name] for name in found}
+    # Which of uvicorn's processes takes a connection is chance; it may be the same one for a while.
+    by_chance = found["UvicornWorkers"]
+    assert by_chance and by_chance <= FAULTS["UvicornWorkers"]
+    assert found == {name: FAULTS[name] for name in found} | {"UvicornWorkers": by_chance}
     assert found.keys() >= {"Plain", "Hash", "UvicornWorkers", "UvicornAlone", "Launched"}
