@@ -100,8 +100,11 @@ class Waiting:
                     return
 
     def _ask(self) -> Waiting:
-        reply = self.site.ask(f"{self.path}sticky-place?ticket={self.ticket}")
-        assert reply.status == 200, reply.body
+        def answer() -> Reply | None:
+            reply = self.site.ask(f"{self.path}sticky-place?ticket={self.ticket}")
+            return reply if reply.status == 200 else None
+
+        reply = until(answer, "the launcher, which has just begun to serve, answers")
         assert reply.headers["Cache-Control"] == "no-store"
         for name, value in json.loads(reply.body).items():
             setattr(self, name, value)
