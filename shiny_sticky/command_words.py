@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
 
 import click
 
-from shiny_sticky.client.address import Address, NoAddress
 from shiny_sticky.command_help import Command, write_examples
 
 SETTINGS_ENDINGS = (".yaml", ".yml")
-
-# A time, and the seconds of its units.
-DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
-UNITS = {"s": 1, "m": 60, "h": 3600}
 
 # Options of the program itself; all others that stand first are those of `run`.
 OWN_OPTIONS = ("--help", "-h", "--version")
@@ -80,32 +74,6 @@ class SettingsFile(click.ParamType):  # type: ignore[type-arg]
         if not is_settings_file(str(value)):
             self.fail(f"{value} is no settings file: those end in .yaml.", param, ctx)
         return Path(value)
-
-
-class Duration(click.ParamType):  # type: ignore[type-arg]
-    """A time: 30 (seconds), 30s, 5m, 1h."""
-
-    name = "time"
-
-    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Take a number with or without a unit; gives seconds."""
-        found = DURATION.fullmatch(str(value))
-        if found is None:
-            self.fail(f"{value} is no time: 30 (seconds), 30s, 5m, 1h.", param, ctx)
-        return float(found[1]) * UNITS[found[2] or "s"]
-
-
-class PageAddress(click.ParamType):  # type: ignore[type-arg]
-    """The address of a page."""
-
-    name = "url"
-
-    def convert(self, value: str | Address, param: click.Parameter | None, ctx: click.Context | None) -> Address:
-        """Take an address of http or https; http need not be said."""
-        try:
-            return value if isinstance(value, Address) else Address.parse(value)
-        except NoAddress as error:
-            self.fail(f"{error}.", param, ctx)
 
 
 class Target(click.ParamType):  # type: ignore[type-arg]

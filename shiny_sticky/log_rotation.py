@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from shiny_sticky import private_files
+
 
 def rotate_grown(logs: Iterable[Path], max_size: int | None, keep: int) -> bool:
     """Rotate those logs that have grown too large; whoever has one open goes on in the old file until told.
@@ -76,9 +78,8 @@ def _shift(ages: list[Path]) -> None:
 def _empty_one_like(log: Path) -> Path:
     """A new file beside a log, with its owner and mode."""
     fresh = log.with_name(f".{log.name}.new")
-    fresh.unlink(missing_ok=True)
     found = log.stat()
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = private_files.create(fresh)
     try:
         if os.geteuid() == 0:
             os.fchown(descriptor, found.st_uid, found.st_gid)

@@ -91,11 +91,21 @@ class Address:
     def is_this_machine(self) -> bool:
         """Whether each address that the host's name stands for is one of this machine's own."""
         try:
-            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+            return is_own(self.host)
         except OSError:
             return False
-        own = {link.address for links in psutil.net_if_addrs().values() for link in links}
-        return all(_is_own(str(place[0]), own) for *_, place in found)
+
+
+def is_own(host: str) -> bool:
+    """Whether each address that a host's name stands for is one of this machine's own.
+
+    Raises:
+        OSError: there is no host of that name.
+    """
+    own = {link.address.partition("%")[0] for links in psutil.net_if_addrs().values() for link in links}
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    addresses = {str(place[0]).partition("%")[0] for *_, place in found}
+    return all(address in own or ipaddress.ip_address(address).is_loopback for address in addresses)
 
 
 def _in_ascii(host: str) -> str:
@@ -108,7 +118,3 @@ def _in_ascii(host: str) -> str:
         return host if ":" in host else host.encode("idna").decode()
     except UnicodeError:
         raise NoAddress(f"{host} is no name of a host") from None
-
-
-def _is_own(address: str, own: set[str]) -> bool:
-    return address in own or ipaddress.ip_address(address.partition("%")[0]).is_loopback

@@ -15,6 +15,7 @@ import socket
 from shiny_sticky import resources
 from shiny_sticky.concurrency import in_parallel
 from shiny_sticky.supervision.activation import ActivationSocket
+from shiny_sticky.supervision.answers import http_answer
 from shiny_sticky.supervision.rundir import RunDir
 
 # Seconds in which nginx sends the head of a request, which it has in full before it connects.
@@ -117,13 +118,7 @@ async def _answer(writer: asyncio.StreamWriter, head: bytes, page: str) -> None:
     """
     text = resources.path(f"conf/{page}").read_text(encoding="utf-8") if page else UNAVAILABLE
     body = text.encode()
-    lines = (
-        "HTTP/1.1 503 Service Unavailable",
-        f"Content-Type: text/{'html' if page else 'plain'}; charset=utf-8",
-        f"Content-Length: {len(body)}",
-        f"Retry-After: {RETRY_SECONDS}",
-        "Cache-Control: no-store",
-        "Connection: close",
-    )
-    writer.write("\r\n".join([*lines, "", ""]).encode() + (b"" if head.startswith(b"HEAD ") else body))
+    content_type = f"text/{'html' if page else 'plain'}; charset=utf-8"
+    answer = http_answer("503 Service Unavailable", content_type, body, RETRY_SECONDS)
+    writer.write(answer.removesuffix(body) if head.startswith(b"HEAD ") else answer)
     await writer.drain()

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import re
 import secrets
 import socket
@@ -20,8 +19,9 @@ from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
+from shiny_sticky import private_files
 from shiny_sticky.concurrency import comes_in_time
-from shiny_sticky.foreign_folders import FILE_ONLY
+from shiny_sticky.supervision.answers import http_answer
 from shiny_sticky.supervision.incarnation import Incarnation
 from shiny_sticky.supervision.rundir import RunDir
 from shiny_sticky.supervision.site import Site
@@ -34,8 +34,6 @@ SOCKET = "queue"
 
 # The file with the key by which a site's tickets are known, after a restart of the launcher, too; and its bytes.
 KEY_FILE, KEY_BYTES = "waiting.key", 32
-
-NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 # Seconds between two looks at who has not asked again, and between two words to a worker that is told nothing new.
 LOOK_SECONDS, WORD_SECONDS = 1.0, 3.0
@@ -165,17 +163,11 @@ class WaitingRoom:
             asked = ASKED.match(head)
             answer = self._line.ask(asked[1].decode() if asked else "", self._free)
             self._news.set()
-            status = "503 Service Unavailable" if isinstance(answer, TooMany) else "200 OK"
-            body = json.dumps(dataclasses.asdict(answer))
-            lines = (
-                f"HTTP/1.1 {status}",
-                "Content-Type: application/json",
-                f"Content-Length: {len(body)}",
-                "Cache-Control: no-store",
-                *([f"Retry-After: {answer.again}"] if isinstance(answer, TooMany) else []),
-                "Connection: close",
-            )
-            writer.write("\r\n".join([*lines, "", body]).encode())
+            body = json.dumps(dataclasses.asdict(answer)).encode()
+            if isinstance(answer, TooMany):
+                writer.write(http_answer("503 Service Unavailable", "application/json", body, answer.again))
+            else:
+                writer.write(http_answer("200 OK", "application/json", body))
             await writer.drain()
 
 
@@ -232,15 +224,9 @@ def read_key(folder: Path) -> bytes:
         folder: run_dir. On a full disk, places end with the launcher.
     """
     file = folder / KEY_FILE
-    with contextlib.suppress(OSError), os.fdopen(os.open(file, FILE_ONLY), "rb") as found:
-        key = found.read(KEY_BYTES + 1)
-        if len(key) == KEY_BYTES:
-            return key
-    key = secrets.token_bytes(KEY_BYTES)
-    fresh = file.with_name(f".{file.name}")
-    with contextlib.suppress(OSError):
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, NEW_FILE, 0o600), "wb") as kept:
-            kept.write(key)
-        fresh.replace(file)
+    key = private_files.read(file, KEY_BYTES + 1)
+    if len(key) != KEY_BYTES:
+        key = secrets.token_bytes(KEY_BYTES)
+        with contextlib.suppress(OSError):
+            private_files.write(file, key)
     return key

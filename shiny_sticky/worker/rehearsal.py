@@ -14,8 +14,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from .asgi import ASGIApp, Message, Scope
-from .warm_up import render_page
+from .asgi import ASGIApp, Message
+from .warm_up import render_page, scope_of
 
 # Seconds after which it is left at that; it takes a twentieth of one.
 PATIENCE = 2
@@ -99,21 +99,7 @@ async def _play(app: ASGIApp) -> None:
         if "out is" in message.get("text", "") and said:
             inbox.put_nowait(said.pop())
 
-    scope: Scope = {
-        "type": "websocket",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "scheme": "ws",
-        "path": "/websocket/",
-        "raw_path": b"/websocket/",
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"host", b"localhost")],
-        "client": None,
-        "server": None,
-        "subprotocols": [],
-    }
-    await app(scope, inbox.get, send)
+    await app(scope_of("websocket", "/websocket/", scheme="ws", subprotocols=[]), inbox.get, send)
 
 
 def _message(content: dict[str, Any]) -> Message:

@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 from .asgi import ASGIApp, Message, Scope
 from .visitors import NOBODY
+
+
+def scope_of(kind: str, path: str, **more: Any) -> Scope:
+    """The scope of a connection of this process with itself.
+
+    Args:
+        kind: ``http`` or ``websocket``.
+        path: that is asked for.
+        more: what that kind has besides.
+    """
+    return {
+        "type": kind,
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"localhost")],
+        "client": None,
+        "server": None,
+        **more,
+    }
 
 
 async def render_page(app: ASGIApp, path: str) -> None:
@@ -18,21 +42,7 @@ async def render_page(app: ASGIApp, path: str) -> None:
         app: the ASGI app.
         path: where it is mounted.
     """
-    scope: Scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"host", b"localhost")],
-        "client": None,
-        "server": None,
-        "extensions": {NOBODY: {}},
-    }
+    scope = scope_of("http", path, method="GET", scheme="http", extensions={NOBODY: {}})
 
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}

@@ -19,7 +19,7 @@ from shiny_sticky.client.verify.plan import Plan, spoken
 from shiny_sticky.client.verify.run import CannotAsk
 from shiny_sticky.client.visitor import Reply, Visitor
 from shiny_sticky.client.websocket import Closed, WebSocket
-from shiny_sticky.command_words import Duration
+from shiny_sticky.client_commands import Duration
 from support.waiting import PATIENCE
 
 PAGE = Address.parse("https://apps.example/lab/")

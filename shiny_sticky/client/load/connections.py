@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,6 +46,12 @@ class Answer:
     body: bytes
     came: float
 
+    @property
+    def cookies(self) -> dict[str, str]:
+        """Those that it sets, by their names."""
+        pairs = (value.partition(";")[0].partition("=") for name, value in self.headers if name == "set-cookie")
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
 
 @dataclass
 class _Awaited:
@@ -74,12 +81,16 @@ async def connected(place: SplitResult, make: Callable[[], Protocol]) -> Protoco
     port = place.port or (443 if secure else 80)
     loop = asyncio.get_running_loop()
     try:
-        _, protocol = await loop.create_connection(
-            make, place.hostname or "", port, ssl=ssl.create_default_context() if secure else None
-        )
+        _, protocol = await loop.create_connection(make, place.hostname or "", port, ssl=_tls() if secure else None)
     except OSError as error:
         raise ConnectionFailed(f"no connection ({error.strerror or error})") from None
     return protocol
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """How certificates are checked; it takes a while to read the authorities', so once is enough."""
+    return ssl.create_default_context()
 
 
 class HttpConnection(asyncio.Protocol):

@@ -127,10 +127,7 @@ class Recorder:
 
     def _remember(self, url: str, answer: Answer) -> None:
         """Keep the site's cookies, and what later addresses name."""
-        for name, value in answer.headers:
-            if name == "set-cookie":
-                key, _, rest = value.partition(";")[0].partition("=")
-                self._cookies[key.strip()] = rest.strip()
+        self._cookies |= answer.cookies
         kind = _kind("GET", url)
         if kind is Kind.TOKEN:
             self._values["TOKEN"] = answer.body.decode(errors="replace")

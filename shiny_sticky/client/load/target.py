@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-import psutil
-
+from shiny_sticky.client.address import is_own
 from shiny_sticky.errors import StickyError
 
 
@@ -73,10 +70,8 @@ def target_of(url: str, headers: tuple[str, ...] = ()) -> Target:
 
 def is_this_machine(target: Target) -> bool:
     """Whether a site is on this machine: each address that its name stands for is one of ours."""
-    ours = {entry.address.partition("%")[0] for found in psutil.net_if_addrs().values() for entry in found}
+    host = target.place.hostname or ""
     try:
-        found = socket.getaddrinfo(target.place.hostname, None, type=socket.SOCK_STREAM)
+        return is_own(host)
     except OSError as error:
-        raise StickyError(f"{target.place.hostname}: there is no machine of that name ({error.strerror})") from None
-    addresses = {str(entry[4][0]).partition("%")[0] for entry in found}
-    return all(address in ours or ipaddress.ip_address(address).is_loopback for address in addresses)
+        raise StickyError(f"{host}: there is no machine of that name ({error.strerror})") from None

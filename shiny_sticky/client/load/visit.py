@@ -171,10 +171,7 @@ class Visit:
 
     def _remember(self, answer: Answer, event: Event) -> None:
         """Keep cookies, and what later requests name."""
-        for name, value in answer.headers:
-            if name == "set-cookie":
-                key, _, rest = value.partition(";")[0].partition("=")
-                self._cookies[key.strip()] = rest.strip()
+        self._cookies |= answer.cookies
         text = answer.body.decode(errors="replace")
         if event.kind is Kind.TOKEN:
             self._values["TOKEN"] = text
